@@ -1,0 +1,463 @@
+"""What the LeNet-5 notebooks share: data, networks, training with a live plot, saved weights.
+
+Each piece is built step by step in the notebook that teaches it; here stands the tidy version that
+the later notebooks import.
+"""
+
+import gzip
+import hashlib
+import io
+import math
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import safetensors.torch
+import torch
+import torchvision
+from IPython import get_ipython
+from IPython.display import Image, display
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from torch.nn import functional as F
+from torchvision.datasets.utils import download_url
+
+DATA = Path(__file__).resolve().parent / "data"
+
+# Mean and standard deviation of the 60,000 original 28 x 28 training images, pixels in [0, 1]
+# (notebook 03 computes them).
+MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+
+COLOURS = {"train": "#0072B2", "test": "#D55E00", "validation": "#009E73", "grey": "#6E6E6E"}
+
+
+# ---------------------------------------------------------------------------------------------- set-up
+
+
+def seed_everything(seed):
+    """Seed the random generators of Python, NumPy and PyTorch (all devices) with the integer `seed`.
+
+    The same seed gives the same numbers on the same machine; another device, another number of
+    threads or another PyTorch release may round differently.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pick_device():
+    """Return the fastest device at hand: CUDA, then Apple's MPS, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def use_plot_style():
+    """Give every figure of the notebooks one look: sharp, white behind (legible in dark themes too)."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 100,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())),
+            "image.cmap": "gray_r",
+            "font.size": 10,
+        }
+    )
+    shell = get_ipython()
+    if shell is not None:
+        shell.run_line_magic("config", "InlineBackend.figure_format = 'retina'")
+
+
+def check(answer, expected):
+    """Print whether an exercise's `answer` is the `expected` value (floats: to 4 digits)."""
+    if answer is ...:
+        print("No answer yet: replace the ... above, run that cell, then this one.")
+    elif answer == expected or (isinstance(expected, float) and math.isclose(answer, expected, rel_tol=1e-4)):
+        print(f"Correct: {expected}")
+    else:
+        print(f"Not yet: the answer should be {expected}, yours is {answer}.")
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+def load_mnist(train, size=32, scaling="standard", device="cpu", root=DATA):
+    """Return a whole MNIST split as two tensors on `device`: images and labels.
+
+    train: True for the 60,000 training digits, False for the 10,000 test digits.
+    size: 32 pads the 28 x 28 images with two background pixels a side, as the 1998 paper does; 28
+        leaves them.
+    scaling: "standard" is (x - 0.1307) / 0.3081 with pixels x in [0, 1], the training set's mean and
+        deviation; "paper" puts the background at -0.1 and the foreground at 1.175 (section II.B).
+    root: folder that holds MNIST/raw/*.gz; missing files are downloaded there through torchvision.
+
+    Images are float32 [N, 1, size, size], labels int64 [N]. Raises ValueError for another size or
+    scaling and for a file that is not the official one, OSError where a missing file can be neither
+    downloaded nor written.
+    """
+    if size not in (28, 32):
+        raise ValueError(f"size must be 28 (original) or 32 (padded), not {size!r}.")
+    if scaling not in ("standard", "paper"):
+        raise ValueError(f'scaling must be "standard" or "paper", not {scaling!r}.')
+    split = "train" if train else "t10k"
+    pixels = np.frombuffer(_read_mnist_file(root, f"{split}-images-idx3-ubyte.gz"), np.uint8, offset=16)
+    classes = np.frombuffer(_read_mnist_file(root, f"{split}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
+    images = torch.tensor(pixels, device=device).reshape(-1, 1, 28, 28)
+    labels = torch.tensor(classes, device=device).long()
+    margin = (size - 28) // 2
+    images = F.pad(images, (margin, margin, margin, margin)).float().div_(255)
+    if scaling == "standard":
+        images.sub_(MNIST_MEAN).div_(MNIST_STD)
+    else:
+        images.mul_(1.175 + 0.1).sub_(0.1)
+    return images, labels
+
+
+def _read_mnist_file(root, name):
+    """Return the unpacked bytes of one official MNIST file, checked against its MD5."""
+    raw = Path(root) / "MNIST" / "raw"
+    path = raw / name
+    if not path.exists():
+        _download_mnist_file(raw, name)
+    packed = path.read_bytes()
+    expected, found = dict(torchvision.datasets.MNIST.resources)[name], hashlib.md5(packed).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path} is not the official MNIST file: its MD5 is {found}, expected {expected}. "
+            "Delete it and load again to download it anew."
+        )
+    content = gzip.decompress(packed)
+    unpacked = path.with_suffix("")
+    if unpacked.exists() and unpacked.read_bytes() != content:
+        # torchvision believes any unpacked file that it finds, also one cut short by an interruption.
+        unpacked.unlink()
+    return content
+
+
+def _download_mnist_file(raw, name):
+    """Download one MNIST file into the folder `raw`, whole or not at all."""
+    md5 = dict(torchvision.datasets.MNIST.resources)[name]
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=raw) as folder:
+            for mirror in torchvision.datasets.MNIST.mirrors:
+                try:
+                    download_url(mirror + name, folder, name, md5)
+                except (OSError, RuntimeError):
+                    continue
+                os.replace(Path(folder) / name, raw / name)
+                return
+    except OSError as error:
+        raise OSError(
+            f"{raw / name} is missing and {raw} cannot be written ({error.strerror}): "
+            "give load_mnist a root folder that you can write to."
+        ) from error
+    raise OSError(
+        f"{raw / name} is missing and no MNIST mirror could be reached: "
+        f"connect to the internet, or copy the four .gz files into {raw}."
+    )
+
+
+# -------------------------------------------------------------------------------------------- networks
+
+
+def tutorial_lenet():
+    """Return the LeNet of *Dive into Deep Learning* (d2l, section 7.6): an nn.Sequential, 61,706 parameters.
+
+    Images [N, 1, 28, 28] in (padding 2 makes up for the missing border), logits [N, 10] out. Sigmoid,
+    average pooling and no connection table: what departs from 1998 is listed in notebook 01. The
+    weights start as Xavier uniform, without which this network hardly learns.
+    """
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, kernel_size=5, padding=2), nn.Sigmoid(),
+        nn.AvgPool2d(kernel_size=2, stride=2),
+        nn.Conv2d(6, 16, kernel_size=5), nn.Sigmoid(),
+        nn.AvgPool2d(kernel_size=2, stride=2),
+        nn.Flatten(),
+        nn.Linear(16 * 5 * 5, 120), nn.Sigmoid(),
+        nn.Linear(120, 84), nn.Sigmoid(),
+        nn.Linear(84, 10),
+    )  # fmt: skip
+    for layer in net:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight)
+    net.network = "tutorial_lenet()"
+    return net
+
+
+# -------------------------------------------------------------------------------------------- training
+
+
+class LivePlot:
+    """A figure that redraws in place while training runs: loss at the left, accuracy at the right.
+
+        plot = LivePlot(epochs=10, examples=60_000, device="cpu")
+        plot.add(0.2, train_loss=2.31, train_accuracy=0.11)      # at epoch 0.2
+        plot.add(1, test_accuracy=0.86)
+        plot.close()                                             # draws the last state
+
+    epochs: passes in all, the width of the axes. examples: digits in a pass, for the rate and the time
+    left in the title. first_epoch: where a resumed training begins.
+
+    Curves whose name ends in "loss" go left, the others right. A redraw takes about a tenth of a second:
+    the plot leaves redraws out to keep its share of the time below `max_share`; close() always draws.
+    Outside a notebook nothing is drawn.
+    """
+
+    max_share = 0.03
+
+    def __init__(self, epochs, examples, device, first_epoch=0):
+        self.epochs, self.examples, self.device, self.first_epoch = epochs, examples, device, first_epoch
+        self.started = time.perf_counter()
+        self.drawing_seconds = 0.0
+        # Fixed margins: a layout computed anew at every redraw would take longer than the drawing.
+        self.figure, (self.left, self.right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="none")
+        self.figure.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.88, wspace=0.18)
+        plt.close(self.figure)  # or the notebook would show the figure a second time below the cell
+        self.left.set(xlabel="epoch", ylabel="loss", xlim=(0, epochs))
+        self.right.set(xlabel="epoch", ylabel="accuracy", xlim=(0, epochs), ylim=(0, 1.02))
+        for axes in (self.left, self.right):
+            axes.grid(alpha=0.3)
+        self.figure.suptitle(f"epoch {first_epoch} of {epochs} on {device}", fontsize=10)
+        self.lines = {}
+        self.handle = display(self._picture(), display_id=True) if hasattr(get_ipython(), "kernel") else None
+
+    def add(self, epoch, **values):
+        """Append a point to each named curve at `epoch` (a fraction inside an epoch); redraw if it is time."""
+        for name, value in values.items():
+            if name not in self.lines:
+                self.lines[name] = self._new_line(name)
+            line = self.lines[name]
+            line.set_data([*line.get_xdata(), epoch], [*line.get_ydata(), value])
+        elapsed = time.perf_counter() - self.started
+        done = epoch - self.first_epoch
+        left = round(elapsed / done * (self.epochs - epoch))
+        self.figure.suptitle(
+            f"epoch {epoch:.1f} of {self.epochs} on {self.device}: {done * self.examples / elapsed:,.0f} "
+            f"examples/s, {left // 60}:{left % 60:02d} left",
+            fontsize=10,
+        )
+        if self.drawing_seconds < self.max_share * elapsed:
+            self._draw()
+
+    def close(self):
+        """Draw the last state."""
+        self._draw()
+
+    def _new_line(self, name):
+        axes = self.left if name.endswith("loss") else self.right
+        colour = COLOURS.get(name.split("_")[0], COLOURS["grey"])
+        marker = "" if name.startswith("train") else "o"
+        (line,) = axes.plot([], [], color=colour, marker=marker, markersize=4, label=name.replace("_", " "))
+        axes.legend(frameon=False)
+        return line
+
+    def _draw(self):
+        if self.handle is not None:
+            self.left.relim()
+            self.left.autoscale_view(scalex=False)
+            self.left.set_ylim(bottom=0)
+            self.handle.update(self._picture())
+
+    def _picture(self):
+        # A PNG of fixed size at twice the screen's resolution: its text output never changes.
+        start = time.perf_counter()
+        width, height = self.figure.get_size_inches() * 100
+        png = io.BytesIO()
+        self.figure.savefig(png, format="png", dpi=200)
+        self.drawing_seconds += time.perf_counter() - start
+        return Image(png.getvalue(), width=int(width), height=int(height))
+
+
+def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, history=None):
+    """Train `net` in place by stochastic gradient descent on the cross-entropy; return the history.
+
+    train, test: pairs (images float32 [N, C, H, W], labels int64 [N]), as load_mnist returns them; the
+        network is moved to their device.
+    epochs: passes over `train` in all. lr: learning rate. batch_size: digits a step.
+    plot: show a LivePlot.
+    seed: of the shuffling; the order of an epoch depends on (seed, epoch) alone.
+    history: what an earlier call returned, to go on where it ended: with its weights in `net` and the
+        same data, rate, batch size and seed, the result is that of one uninterrupted call.
+
+    The history holds a list with one entry an epoch under each of: train_loss and train_accuracy (means
+    over the epoch's digits, each seen by the network as it then was), test_accuracy, seconds (training
+    and evaluation). A loss that is not finite, or a keyboard interrupt (Jupyter: interrupt kernel), ends
+    the training with a printed sentence: `net` keeps its last good weights, the finished epochs are
+    returned. Raises ValueError for data, sizes or rates that cannot be trained with, before any work.
+    """
+    for data, name in ((train, "training"), (test, "test")):
+        _check_data(net, data, name)
+    images, labels = train
+    device, count = images.device, len(images)
+    _check_settings(epochs, lr, batch_size, count)
+    net.to(device)
+    if device.type == "cpu":
+        # Convolution and pooling run faster here with the feature maps innermost in memory.
+        net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
+    names = ("train_loss", "train_accuracy", "test_accuracy", "seconds")
+    history = {name: list(history[name]) if history else [] for name in names}
+    epoch = first_epoch = len(history["train_loss"])
+    live = LivePlot(epochs, count, device, first_epoch) if plot else None
+    points = {round(count * fifth / 5 / batch_size) for fifth in range(1, 5)}  # batches after which to plot
+    try:
+        for epoch in range(first_epoch, epochs):
+            start = time.perf_counter()
+            net.train()
+            seen, loss_sum, correct = 0, 0.0, torch.zeros((), dtype=torch.int64, device=device)
+            for number, batch in enumerate(_shuffled(count, seed, epoch).to(device).split(batch_size), 1):
+                logits = net(images[batch])
+                loss = F.cross_entropy(logits, labels[batch])
+                loss_value = loss.item()
+                if not math.isfinite(loss_value):
+                    raise FloatingPointError(f"the loss is {loss_value} in batch {number}")
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                seen += len(batch)
+                loss_sum += loss_value * len(batch)
+                correct += (logits.argmax(dim=1) == labels[batch]).sum()
+                if live and number in points:
+                    live.add(epoch + seen / count, train_loss=loss_sum / seen, train_accuracy=correct.item() / seen)
+            results = (loss_sum / count, correct.item() / count, evaluate(net, test), time.perf_counter() - start)
+            for name, value in zip(names, results):
+                history[name].append(value)
+            if live:
+                live.add(epoch + 1, **{name: history[name][-1] for name in names[:3]})
+    except KeyboardInterrupt:
+        print(f"Interrupted in epoch {epoch + 1} of {epochs}: the network keeps its weights so far.")
+    except FloatingPointError as error:
+        print(f"Stopped in epoch {epoch + 1} of {epochs}: {error} at learning rate {lr}. Try a smaller rate.")
+    finally:
+        if live:
+            live.close()
+    return history
+
+
+def _shuffled(count, seed, epoch):
+    """Return a permutation of range(count), the same for the same (seed, epoch) on every device."""
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
+
+
+def _check_settings(epochs, lr, batch_size, count):
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr must be a positive number, not {lr!r}.")
+    if not isinstance(batch_size, int) or not 1 <= batch_size <= count:
+        raise ValueError(f"batch_size must be a whole number from 1 to the {count:,} training examples, not {batch_size!r}.")
+
+
+def _check_data(net, data, name):
+    images, labels = data
+    if len(images) == 0:
+        raise ValueError(f"The {name} data are empty: give at least one image.")
+    if len(images) != len(labels):
+        raise ValueError(f"The {name} data have {len(images):,} images but {len(labels):,} labels.")
+    classes = _logits(net, images[:1]).shape[1]
+    low, high = labels.min().item(), labels.max().item()
+    if low < 0 or high >= classes:
+        raise ValueError(f"The {name} labels run from {low} to {high}; this network knows 0 to {classes - 1}.")
+
+
+def _logits(net, images):
+    """Run `net` on `images` [N, C, H, W] without gradients; ValueError if they do not fit the network."""
+    if images.dim() != 4:
+        raise ValueError(f"Images must have the shape [N, channels, height, width], not {list(images.shape)}.")
+    net.to(images.device)
+    training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            return net(images)
+    except RuntimeError as error:
+        wanted = [size for size in (28, 32) if _accepts(net, images, size)]
+        if not wanted or images.shape[-2:] == (wanted[0], wanted[0]):
+            raise
+        height, width = images.shape[-2:]
+        raise ValueError(
+            f"This network takes {wanted[0]} x {wanted[0]} images, these are {height} x {width}: "
+            f"load them with load_mnist(..., size={wanted[0]})."
+        ) from error
+    finally:
+        net.train(training)
+
+
+def _accepts(net, images, size):
+    try:
+        with torch.no_grad():
+            net(images.new_zeros(1, 1, size, size))
+    except RuntimeError:
+        return False
+    return True
+
+
+def predict(net, images):
+    """Return the class of each image, int64 [N]: the index of its largest logit.
+
+    images: float32 [N, C, H, W]; the network is moved to their device. Raises ValueError for images that
+    do not fit the network.
+    """
+    # In pieces, so that the feature maps of a whole split need not fit into memory at once.
+    return torch.cat([_logits(net, piece).argmax(dim=1) for piece in images.split(1000)])
+
+
+def evaluate(net, data):
+    """Return the accuracy (0 to 1) of `net` on `data`, a pair (images, labels). Raises ValueError as fit does."""
+    _check_data(net, data, "evaluation")
+    images, labels = data
+    return (predict(net, images) == labels).double().mean().item()
+
+
+# -------------------------------------------------------------------------------------- saved weights
+
+
+def _network_name(net):
+    return getattr(net, "network", f"{type(net).__name__}()")
+
+
+def save_weights(net, path):
+    """Write the weights of `net` and its network's name to `path` (.safetensors), whole or not at all."""
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        safetensors.torch.save_file(tensors, unfinished, metadata={"network": _network_name(net)})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_weights(net, path):
+    """Read the weights at `path` into `net`, on whatever device it is, and return `net`.
+
+    Raises ValueError, and leaves `net` as it was, if the file was saved from another network or is not
+    a weights file; FileNotFoundError if there is none.
+    """
+    path, network = Path(path), _network_name(net)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no weights file {path}.")
+    try:
+        with safe_open(path, "pt") as file:
+            saved = (file.metadata() or {}).get("network", "an unnamed network")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a weights file in safetensors format, or it is damaged ({error}).") from error
+    if saved != network:
+        raise ValueError(f"{path} holds the weights of {saved}, not of {network}.")
+    shapes = {name: tensor.shape for name, tensor in net.state_dict().items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+        raise ValueError(f"{path} was saved from a {network} whose layers have other shapes than this one's.")
+    net.load_state_dict(tensors)
+    return net

@@ -1,0 +1,111 @@
+"""The rules that every stored notebook keeps, so that strict nbval means something.
+
+    python tests/notebook_rules.py            lists what breaks a rule
+    python tests/notebook_rules.py --tidy     first removes the metadata that editors and nbconvert leave behind
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TRAINING = {"02_c3_connection_table", "04_training", "05_original_1998", "06_modern_lenet", "07_speed"}
+MAX_BYTES = 2_000_000
+TAGS = {"nbval-ignore-output", "raises-exception", "exercises-need", "exercise", "check"}
+
+# Cells whose output depends on the machine, by the first line of their source, with the reason.
+IGNORED_OUTPUT = {
+    "03_data": {
+        "rates = alternate(": "images a second",
+    },
+    "04_training": {
+        "from d2l import torch as d2l": "prints the installation in Colab, which lacks d2l",
+    },
+}
+
+
+def expected_metadata(name):
+    """Return the whole metadata of a notebook; Colab reads `accelerator` and `gpuType`."""
+    metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    if name in TRAINING:
+        metadata |= {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
+    return metadata
+
+
+def code_cells(notebook):
+    """Return the code cells that are not empty."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tidy(notebook, name):
+    """Set the notebook's metadata to the expected ones and keep only the cells' tags."""
+    notebook.metadata = nbformat.from_dict(expected_metadata(name))
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+
+
+def problems(notebook, name, size=0):
+    """Return one sentence for each rule that the notebook `name` breaks; `size` is its file's, in bytes."""
+    found = []
+    cells = code_cells(notebook)
+    counts = [cell.execution_count for cell in cells]
+    if None in counts:
+        found.append(f"{counts.count(None)} code cells were never executed: nbval would pass them unseen")
+    elif counts != list(range(1, len(cells) + 1)):
+        found.append("the cells were not executed once each from top to bottom")
+    for number, cell in enumerate(cells, 1):
+        first_line = cell.source.strip().splitlines()[0]
+        tags = set(cell.metadata.get("tags", []))
+        if any(output.output_type == "error" for output in cell.outputs) and "raises-exception" not in tags:
+            found.append(f"code cell {number} ({first_line}) stores an error")
+        if "nbval-ignore-output" in tags and not any(
+            first_line.startswith(start) for start in IGNORED_OUTPUT.get(name, {})
+        ):
+            found.append(f"code cell {number} ({first_line}) ignores its output without a reason in IGNORED_OUTPUT")
+        if tags - TAGS:
+            found.append(f"code cell {number} ({first_line}) has the unknown tag {sorted(tags - TAGS)}")
+        if re.search(r"#\s*NBVAL_", cell.source):
+            found.append(f"code cell {number} ({first_line}) has an NBVAL_ comment: use a tag")
+        if any(output.get("name") == "stderr" for output in cell.outputs):
+            found.append(f"code cell {number} ({first_line}) stores a warning or other text on stderr")
+        if set(cell.metadata) - {"tags"}:
+            found.append(f"code cell {number} ({first_line}) has metadata besides tags: run tests/notebook_rules.py --tidy")
+    for start, reason in IGNORED_OUTPUT.get(name, {}).items():
+        if not any(
+            cell.source.strip().startswith(start) and "nbval-ignore-output" in cell.metadata.get("tags", [])
+            for cell in cells
+        ):
+            found.append(f"no cell ignores its output for {start!r} ({reason}): remove it from IGNORED_OUTPUT")
+    if dict(notebook.metadata) != expected_metadata(name):
+        found.append("the notebook's metadata are not the expected ones: run tests/notebook_rules.py --tidy")
+    if size > MAX_BYTES:
+        found.append(f"the file has {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tidy", action="store_true", help="normalise the metadata first")
+    tidy_first = parser.parse_args().tidy
+    failed = False
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        if tidy_first:
+            tidy(notebook, path.stem)
+            nbformat.write(notebook, path)
+        for problem in problems(notebook, path.stem, path.stat().st_size):
+            failed = True
+            print(f"{path.name}: {problem}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
