@@ -219,7 +219,7 @@ class LivePlot:
     def __init__(self, epochs, examples, device, first_epoch=0):
         self.epochs, self.examples, self.device, self.first_epoch = epochs, examples, device, first_epoch
         self.started = time.perf_counter()
-        self.drawing_seconds = 0.0
+        self.drawing_seconds = self.last_drawing = 0.0
         # Fixed margins: a layout computed anew at every redraw would take longer than the drawing.
         self.figure, (self.left, self.right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="none")
         self.figure.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.88, wspace=0.18)
@@ -228,9 +228,8 @@ class LivePlot:
         self.right.set(xlabel="epoch", ylabel="accuracy", xlim=(0, epochs), ylim=(0, 1.02))
         for axes in (self.left, self.right):
             axes.grid(alpha=0.3)
-        self.figure.suptitle(f"epoch {first_epoch} of {epochs} on {device}", fontsize=10)
         self.lines = {}
-        self.handle = display(self._picture(), display_id=True) if hasattr(get_ipython(), "kernel") else None
+        self.handle = None
 
     def add(self, epoch, **values):
         """Append a point to each named curve at `epoch` (a fraction inside an epoch); redraw if it is time."""
@@ -247,7 +246,7 @@ class LivePlot:
             f"examples/s, {left // 60}:{left % 60:02d} left",
             fontsize=10,
         )
-        if self.drawing_seconds < self.max_share * elapsed:
+        if self.drawing_seconds + self.last_drawing < self.max_share * elapsed:
             self._draw()
 
     def close(self):
@@ -258,25 +257,28 @@ class LivePlot:
         axes = self.left if name.endswith("loss") else self.right
         colour = COLOURS.get(name.split("_")[0], COLOURS["grey"])
         marker = "" if name.startswith("train") else "o"
-        (line,) = axes.plot([], [], color=colour, marker=marker, markersize=4, label=name.replace("_", " "))
+        (line,) = axes.plot([], [], color=colour, marker=marker, markersize=4, clip_on=False, label=name.replace("_", " "))
         axes.legend(frameon=False)
         return line
 
     def _draw(self):
-        if self.handle is not None:
-            self.left.relim()
-            self.left.autoscale_view(scalex=False)
-            self.left.set_ylim(bottom=0)
-            self.handle.update(self._picture())
-
-    def _picture(self):
-        # A PNG of fixed size at twice the screen's resolution: its text output never changes.
+        if not hasattr(get_ipython(), "kernel"):
+            return
         start = time.perf_counter()
+        self.left.relim()
+        self.left.autoscale_view(scalex=False)
+        self.left.set_ylim(bottom=0)
+        # A PNG of fixed size at twice the screen's resolution: its text output is always the same.
         width, height = self.figure.get_size_inches() * 100
         png = io.BytesIO()
-        self.figure.savefig(png, format="png", dpi=200)
-        self.drawing_seconds += time.perf_counter() - start
-        return Image(png.getvalue(), width=int(width), height=int(height))
+        self.figure.savefig(png, format="png", dpi=200, pil_kwargs={"compress_level": 1})
+        picture = Image(png.getvalue(), width=int(width), height=int(height))
+        if self.handle is None:
+            self.handle = display(picture, display_id=True)
+        else:
+            self.handle.update(picture)
+        self.last_drawing = time.perf_counter() - start
+        self.drawing_seconds += self.last_drawing
 
 
 def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, history=None):
@@ -305,7 +307,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     if device.type == "cpu":
         # Convolution and pooling run faster here with the feature maps innermost in memory.
         net.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
+    parameters = list(net.parameters())
     names = ("train_loss", "train_accuracy", "test_accuracy", "seconds")
     history = {name: list(history[name]) if history else [] for name in names}
     epoch = first_epoch = len(history["train_loss"])
@@ -322,9 +324,12 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
                 loss_value = loss.item()
                 if not math.isfinite(loss_value):
                     raise FloatingPointError(f"the loss is {loss_value} in batch {number}")
-                optimizer.zero_grad()
                 loss.backward()
-                optimizer.step()
+                with torch.no_grad():
+                    # Plain gradient descent: for weights this small an optimiser object takes longer than the arithmetic.
+                    for parameter in parameters:
+                        parameter.sub_(parameter.grad, alpha=lr)
+                        parameter.grad = None
                 seen += len(batch)
                 loss_sum += loss_value * len(batch)
                 correct += (logits.argmax(dim=1) == labels[batch]).sum()
@@ -374,7 +379,7 @@ def _check_data(net, data, name):
 def _logits(net, images):
     """Run `net` on `images` [N, C, H, W] without gradients; ValueError if they do not fit the network."""
     if images.dim() != 4:
-        raise ValueError(f"Images must have the shape [N, channels, height, width], not {list(images.shape)}.")
+        raise ValueError(f"Images must have four dimensions, [N, channels, height, width], not {images.dim()}.")
     net.to(images.device)
     training = net.training
     net.eval()

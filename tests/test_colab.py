@@ -1,0 +1,105 @@
+"""The Colab road: each notebook alone in an empty folder, the repository only at its web address.
+
+git is told to take a copy of this repository, at a file:// address, for the web address. `make test` runs
+the set-up cell so; `make test-colab` runs every notebook from top to bottom, twice, in an environment with
+Colab's IPython, ipykernel and ipywidgets, and without d2l.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from notebook_rules import NOTEBOOKS, ROOT
+from repository_address import repository_address, setup_cell
+
+COLAB_PYTHON = ROOT / ".venv-colab" / "bin" / "python"
+MOVED = ("lenet_utils.py", "data", "notebooks", "experiments", "results", "weights")
+
+
+@pytest.fixture
+def as_in_colab(tmp_path, monkeypatch):
+    """An empty working folder; `git clone` of the web address fetches a copy of this repository."""
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    unpacked = shutil.ignore_patterns("*-ubyte", "__pycache__", ".ipynb_checkpoints")
+    for name in MOVED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, origin / name, ignore=unpacked)
+        else:
+            shutil.copyfile(source, origin / name)
+    for command in (
+        ["init", "--quiet"],
+        ["add", "--all"],
+        ["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "copy"],
+    ):
+        subprocess.run(["git", *command], cwd=origin, check=True)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{origin.as_uri()}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", repository_address())
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    folder = tmp_path / "content"
+    folder.mkdir()
+    return folder
+
+
+def test_the_setup_cell_fetches_the_repository_once(as_in_colab):
+    code = setup_cell(repository_address()) + "\nimport lenet_utils\nprint(lenet_utils.__file__)"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], cwd=as_in_colab, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == str(as_in_colab / "lenet-5" / "lenet_utils.py")
+
+
+def test_the_setup_cell_says_when_it_cannot_fetch(as_in_colab, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "url.file:///nowhere/.insteadOf")
+    code = setup_cell(repository_address())
+    done = subprocess.run([sys.executable, "-c", code], cwd=as_in_colab, capture_output=True, text=True)
+    assert f"Could not fetch {repository_address()}: check the network" in done.stderr
+    assert list(as_in_colab.iterdir()) == []
+
+
+def run_notebook(path, folder):
+    """Execute the notebook at `path` in a fresh kernel of the Colab environment; return it, and its peak memory."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    notebook.cells.append(nbformat.v4.new_code_cell("print(open('/proc/self/status').read())"))
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    status = notebook.cells.pop().outputs[0].text
+    peak = next(int(line.split()[1]) / 2**20 for line in status.splitlines() if line.startswith("VmHWM"))
+    return notebook, peak
+
+
+def strict_text(notebook):
+    """Return the text that strict nbval would compare: of all cells but those whose output is ignored."""
+    return [
+        "".join(output.get("text", "") for output in cell.outputs)
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", [])
+    ]
+
+
+@pytest.mark.colab
+@pytest.mark.skipif(not COLAB_PYTHON.exists(), reason="needs the environment that `make test-colab` makes")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notebook_runs_twice_as_in_colab(path, as_in_colab, tmp_path, monkeypatch):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    command = [str(COLAB_PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Colab", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("PATH", f"{COLAB_PYTHON.parent}:{os.environ['PATH']}")
+    shutil.copyfile(path, as_in_colab / path.name)
+    stored = strict_text(nbformat.read(path, as_version=4))
+    subprocess.run([COLAB_PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", "d2l"], check=True)
+    for _ in range(2):
+        notebook, peak = run_notebook(as_in_colab / path.name, as_in_colab)
+        assert strict_text(notebook) == stored
+        print(f"{path.stem}: peak memory {peak:.2f} GiB")
+        assert peak < 2

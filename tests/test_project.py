@@ -1,0 +1,100 @@
+"""What the README promises: its commands, its table, its numbers; one set of requirements; one address."""
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+from notebook_rules import NOTEBOOKS, ROOT, expected_metadata
+from repository_address import README, colab_badge, repository_address
+
+REQUIREMENTS = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+
+
+def test_conda_installs_the_same_requirements():
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert dependencies == ["python=3.11", "pip", {"pip": ["-r requirements.txt"]}]
+
+
+def test_every_requirement_is_pinned_and_installed_so():
+    from importlib.metadata import version
+
+    for line in REQUIREMENTS:
+        name, _, pinned = line.partition("==")
+        assert pinned, f"{line} is not pinned"
+        assert version(name).split("+")[0] == pinned
+
+
+def test_the_table_of_notebooks_lists_those_that_exist():
+    listed = re.findall(r"\]\(notebooks/(\w+)\.ipynb\)", README.read_text())
+    assert sorted(set(listed)) == [path.stem for path in NOTEBOOKS]
+
+
+def test_links_lead_to_files():
+    for document in (README, ROOT / "data" / "README.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}, which is missing"
+        for target in re.findall(r'src="(?!https?:)([^"]+)"', document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} shows {target}, which is missing"
+
+
+def test_the_commands_of_the_readme_exist():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"^make ([a-z-]+)", README.read_text(), re.MULTILINE):
+        assert target in targets
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    assert "make test" in (ROOT / ".github/workflows/test.yml").read_text()
+
+
+def test_headline_numbers_are_those_of_the_results():
+    runs = json.loads((ROOT / "results/tutorial_lenet.json").read_text())["runs"]
+    errors = [run["test_errors"] for run in runs]
+    assert f"{100 - statistics.mean(errors) / 100:.2f} %" in README.read_text()
+    assert f"{errors[0]}, {errors[1]} and {errors[2]} errors" in README.read_text()
+
+
+def test_nothing_stored_names_a_path_of_a_machine():
+    tracked = [*NOTEBOOKS, README, *(ROOT / "results").iterdir(), *ROOT.glob("*.*"), *(ROOT / "tests").glob("*.py")]
+    for path in tracked:
+        if path.is_file():
+            assert not re.search(r"/(home|Users|work|root)/\w", path.read_text()), f"{path.name} names a local path"
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of what holds the repository's address."""
+    for name in ("tests", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for name in ("README.md", "CITATION.cff"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def rewrite(folder, address):
+    command = [sys.executable, "tests/repository_address.py", address]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_one_command_rewrites_the_address_everywhere(copy):
+    old, new = repository_address(), "https://github.com/somebody/le-net.5"
+    assert rewrite(copy, new).returncode == 0
+    for path in [copy / "README.md", copy / "CITATION.cff", *(copy / "notebooks").glob("*.ipynb")]:
+        text = path.read_text()
+        assert old.removeprefix("https://github.com/") not in text and "somebody/le-net.5" in text
+    for path in (copy / "notebooks").glob("*.ipynb"):
+        assert colab_badge(path.stem, new) in (copy / "README.md").read_text()
+        assert dict(nbformat.read(path, as_version=4).metadata) == expected_metadata(path.stem)
+    assert rewrite(copy, old).returncode == 0
+    for path in NOTEBOOKS:
+        assert (copy / "notebooks" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_an_address_of_another_form_is_refused(copy):
+    done = rewrite(copy, "github.com/somebody")
+    assert done.returncode and "is not of the form https://github.com/OWNER/REPOSITORY" in done.stderr
+    assert (copy / "CITATION.cff").read_bytes() == (ROOT / "CITATION.cff").read_bytes()

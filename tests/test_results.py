@@ -1,0 +1,39 @@
+"""Stored results can be checked: every network reloads and makes the same number of errors."""
+
+import json
+
+import lenet_utils
+import pytest
+from lenet_utils import evaluate, load_mnist, load_weights
+from notebook_rules import ROOT
+
+RECORDS = sorted((ROOT / "results").glob("*.json"))
+RUNS = [
+    pytest.param(run, id=f"{path.stem}, seed {run['seed']}")
+    for path in RECORDS
+    for run in json.loads(path.read_text())["runs"]
+    if "weights" in run
+]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_record_says_how_it_was_made(path):
+    record = json.loads(path.read_text())
+    assert set(record) >= {"command", "machine", "versions", "date", "runs"}
+    assert record["runs"] and {"python", "torch"} <= set(record["versions"])
+    assert record["command"].startswith("python experiments/")
+    assert (ROOT / record["command"].split()[1]).exists()
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_stored_network_makes_the_stored_number_of_errors(run):
+    name, test = run["network"], load_mnist(train=False, **run["load_mnist"])
+    net = load_weights(getattr(lenet_utils, name.removesuffix("()"))(), ROOT / run["weights"])
+    assert round((1 - evaluate(net, test)) * len(test[1])) == run["test_errors"]
+    if "history" in run:
+        assert run["history"]["test_accuracy"][-1] == pytest.approx(1 - run["test_errors"] / len(test[1]))
+
+
+def test_every_stored_network_is_named_in_a_record():
+    named = {param.values[0]["weights"] for param in RUNS}
+    assert {f"weights/{path.name}" for path in (ROOT / "weights").iterdir()} == named

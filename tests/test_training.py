@@ -1,0 +1,379 @@
+"""fit, evaluate, LivePlot, seeds, and saved weights: what they do, and what they say about bad input."""
+
+import math
+import queue
+import random
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from jupyter_client.manager import start_new_kernel
+from lenet_utils import (
+    check,
+    evaluate,
+    fit,
+    load_mnist,
+    load_weights,
+    pick_device,
+    predict,
+    save_weights,
+    seed_everything,
+    tutorial_lenet,
+)
+from notebook_rules import ROOT
+from torch import nn
+from torch.nn import functional as F
+
+
+@pytest.fixture(scope="module")
+def test_split():
+    return load_mnist(train=False, size=28)
+
+
+@pytest.fixture
+def few(test_split):
+    return test_split[0][:640], test_split[1][:640]
+
+
+def fresh(seed=0):
+    seed_everything(seed)
+    return tutorial_lenet()
+
+
+def weights(net):
+    return [parameter.detach().clone() for parameter in net.parameters()]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+# --------------------------------------------------------------------------------------------- training
+
+
+def test_the_tutorial_network():
+    net = fresh()
+    assert sum(parameter.numel() for parameter in net.parameters()) == 61_706
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    for layer in net:
+        if hasattr(layer, "weight"):
+            fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            assert 0.9 * bound < layer.weight.abs().max().item() <= bound
+
+
+def test_fit_takes_the_steps_of_a_plain_loop(few):
+    images, labels = few
+    ours, plain = fresh(), fresh()
+    history = fit(ours, few, few, epochs=1, lr=0.5, batch_size=100, plot=False)
+
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.5)
+    order = torch.from_numpy(np.random.default_rng([0, 0]).permutation(640))
+    loss_sum = correct = 0
+    for batch in order.split(100):
+        logits = plain(images[batch])
+        loss = F.cross_entropy(logits, labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss.item() * len(batch)
+        correct += (logits.argmax(dim=1) == labels[batch]).sum().item()
+    for a, b in zip(weights(ours), weights(plain), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    assert history["train_loss"] == [pytest.approx(loss_sum / 640, rel=1e-4)]
+    assert history["train_accuracy"] == [correct / 640]
+    assert history["test_accuracy"] == [evaluate(ours, few)]
+    assert len(history["seconds"]) == 1 and history["seconds"][0] > 0
+
+
+def test_fit_learns(test_split):
+    part = test_split[0][:5000], test_split[1][:5000]
+    rest = test_split[0][5000:], test_split[1][5000:]
+    net = nn.Sequential(*[nn.Tanh() if isinstance(layer, nn.Sigmoid) else layer for layer in fresh()])
+    assert fit(net, part, rest, epochs=2, lr=0.1, plot=False)["test_accuracy"][-1] > 0.85
+
+
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(few):
+    first, second, third = fresh(), fresh(), fresh()
+    for net, seed in ((first, 0), (second, 0), (third, 1)):
+        fit(net, few, few, epochs=1, plot=False, seed=seed)
+    assert same(weights(first), weights(second)) and not same(weights(first), weights(third))
+
+
+def test_resuming_gives_the_network_of_an_uninterrupted_run(few, tmp_path):
+    whole, start = fresh(), fresh()
+    whole_history = fit(whole, few, few, epochs=3, plot=False)
+    history = fit(start, few, few, epochs=1, plot=False)
+    save_weights(start, tmp_path / "w.safetensors")
+    resumed = load_weights(fresh(seed=9), tmp_path / "w.safetensors")
+    continued = fit(resumed, few, few, epochs=3, plot=False, history=history)
+    assert same(weights(whole), weights(resumed))
+    assert len(history["train_loss"]) == 1, "the history passed in is not changed"
+    for name in ("train_loss", "train_accuracy", "test_accuracy"):
+        assert continued[name] == whole_history[name]
+
+
+class Spoilt(nn.Module):
+    """The tutorial network, doing something else from the training step `from_step` on."""
+
+    def __init__(self, from_step, spoil):
+        super().__init__()
+        self.net, self.from_step, self.spoil, self.steps = fresh(), from_step, spoil, 0
+
+    def forward(self, images):
+        logits = self.net(images)
+        self.steps += self.training
+        return self.spoil(logits) if self.training and self.steps > self.from_step else logits
+
+
+def not_a_number(logits):
+    return logits * math.nan
+
+
+def certain_of_zero(logits):
+    """The loss of every digit but zero becomes infinite."""
+    return torch.cat([torch.zeros_like(logits[:, :1]), torch.full_like(logits[:, 1:], -math.inf)], dim=1)
+
+
+@pytest.mark.parametrize(("spoil", "loss"), [(not_a_number, "nan"), (certain_of_zero, "inf")])
+def test_a_loss_that_is_not_finite_stops_the_training_at_once(few, capsys, spoil, loss):
+    net = Spoilt(from_step=12, spoil=spoil)
+    history = fit(net, few, few, epochs=3, lr=0.3, plot=False)
+    message = capsys.readouterr().out
+    assert f"Stopped in epoch 2 of 3: the loss is {loss} in batch 3 at learning rate 0.3" in message
+    assert len(history["train_loss"]) == 1 and net.steps == 13
+    assert all(torch.isfinite(parameter).all() for parameter in net.parameters())
+
+
+def test_an_interrupt_keeps_weights_and_history(few, capsys):
+    def interrupt(logits):
+        raise KeyboardInterrupt
+
+    net = Spoilt(from_step=12, spoil=interrupt)
+    before = weights(net)
+    history = fit(net, few, few, epochs=3, plot=False)
+    assert "Interrupted in epoch 2 of 3" in capsys.readouterr().out
+    assert len(history["train_loss"]) == 1 and not same(before, weights(net))
+
+
+# -------------------------------------------------------------------------------------------- bad input
+
+
+def with_labels(few, value):
+    return few[0], torch.full_like(few[1], value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number from 1 to the 640 training examples, not 0"),
+        ({"batch_size": 641}, "not 641"),
+        ({"batch_size": 6.4}, "not 6.4"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
+        ({"epochs": 1.5}, "not 1.5"),
+        ({"lr": 0}, "lr must be a positive number, not 0"),
+        ({"lr": -0.1}, "not -0.1"),
+        ({"lr": math.nan}, "not nan"),
+    ],
+)
+def test_fit_refuses_settings_out_of_range(few, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit(fresh(), few, few, plot=False, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda few: with_labels(few, 10), "labels run from 10 to 10; this network knows 0 to 9"),
+        (lambda few: with_labels(few, -1), "labels run from -1 to -1"),
+        (lambda few: (few[0][:0], few[1][:0]), "data are empty"),
+        (lambda few: (few[0], few[1][:5]), "640 images but 5 labels"),
+        (lambda few: (F.pad(few[0], (2, 2, 2, 2)), few[1]), r"takes 28 x 28 images, these are 32 x 32: .*size=28"),
+        (lambda few: (few[0][:, 0], few[1]), r"four dimensions, \[N, channels, height, width\], not 3"),
+    ],
+    ids=["label 10", "label -1", "empty", "lengths differ", "size", "shape"],
+)
+def test_bad_data_are_refused_before_anything_changes(few, change, message):
+    net = fresh()
+    before = weights(net)
+    for call in (
+        lambda: fit(net, change(few), few, plot=False),
+        lambda: fit(net, few, change(few), plot=False),
+        lambda: evaluate(net, change(few)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert same(before, weights(net)) and net[3].weight.is_contiguous()
+
+
+def test_a_32_network_names_its_size(few):
+    net = fresh()
+    net[0].padding = (0, 0)
+    with pytest.raises(ValueError, match="takes 32 x 32 images, these are 28 x 28"):
+        predict(net, few[0])
+
+
+# ------------------------------------------------------------------------------------------- evaluation
+
+
+def test_predict_and_evaluate(few):
+    net = fresh()
+    net.train()
+    answers = predict(net, few[0])
+    assert answers.dtype == torch.int64 and answers.shape == (640,) and net.training
+    assert torch.equal(answers, net(few[0]).argmax(dim=1))
+    assert evaluate(net, few) == (answers == few[1]).sum().item() / 640
+
+
+def test_seeds_and_device():
+    def numbers():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    seed_everything(3)
+    first = numbers()
+    seed_everything(3)
+    assert numbers() == first
+    assert pick_device().type in ("cuda", "mps", "cpu")
+    assert (pick_device().type == "cuda") == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "start"),
+    [(..., 5, "No answer"), (5, 5, "Correct"), (4, 5, "Not yet"), (0.50001, 0.5, "Correct"), (0.51, 0.5, "Not yet")],
+)
+def test_check(answer, expected, start, capsys):
+    check(answer, expected)
+    assert capsys.readouterr().out.startswith(start)
+
+
+# -------------------------------------------------------------------------------------- saved weights
+
+
+def test_weights_round_trip_from_either_layout(tmp_path):
+    net = fresh().to(memory_format=torch.channels_last)
+    save_weights(net, tmp_path / "w.safetensors")
+    assert same(weights(net), weights(load_weights(fresh(seed=1), tmp_path / "w.safetensors")))
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_load_refuses_another_networks_file(tmp_path):
+    save_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
+    net = fresh()
+    before = weights(net)
+    with pytest.raises(ValueError, match=r"w.safetensors holds the weights of Linear\(\), not of tutorial_lenet\(\)"):
+        load_weights(net, tmp_path / "w.safetensors")
+    assert same(before, weights(net))
+
+
+def test_load_refuses_other_shapes(tmp_path):
+    save_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="layers have other shapes"):
+        load_weights(nn.Linear(3, 2), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x10" * 200])
+def test_load_refuses_what_is_not_a_weights_file(tmp_path, content):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="w.safetensors is not a weights file in safetensors format"):
+        load_weights(fresh(), tmp_path / "w.safetensors")
+
+
+def test_load_names_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights file .*w.safetensors"):
+        load_weights(fresh(), tmp_path / "w.safetensors")
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_weights(fresh(), path)
+    old = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(fresh(seed=1), path)
+    assert path.read_bytes() == old and list(tmp_path.iterdir()) == [path]
+
+
+# ------------------------------------------------------------------------------------- in a real kernel
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """A Jupyter kernel with lenet_utils and data; run(code, interrupt_after) returns the messages it sends."""
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(ROOT))
+
+    def run(code, interrupt_at=None):
+        request = client.execute(code)
+        messages = []
+        while True:
+            try:
+                message = client.get_iopub_msg(timeout=120)
+            except queue.Empty:
+                pytest.fail("the kernel did not answer in two minutes")
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            messages.append(message)
+            if interrupt_at == message["msg_type"]:
+                manager.interrupt_kernel()
+                interrupt_at = None
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                return messages
+
+    run("from lenet_utils import *; import gc\ntrain, test = [load_mnist(is_train, size=28) for is_train in (True, False)]")
+    yield run
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def of_type(messages, kind):
+    return [message["content"] for message in messages if message["msg_type"] == kind]
+
+
+def text(messages):
+    return "".join(content["text"] for content in of_type(messages, "stream"))
+
+
+def test_the_live_plot_redraws_in_place_and_costs_under_5_percent_of_an_epoch(kernel):
+    messages = kernel("history = fit(tutorial_lenet(), train, test, epochs=1)")
+    shown, updates = of_type(messages, "display_data"), of_type(messages, "update_display_data")
+    assert len(shown) == 1 and len(updates) >= 1
+    assert {content["transient"]["display_id"] for content in shown + updates} == {shown[0]["transient"]["display_id"]}
+    assert shown[0]["data"]["image/png"] != updates[-1]["data"]["image/png"]
+    assert {content["data"]["text/plain"] for content in shown + updates} == {"<IPython.core.display.Image object>"}
+    assert not of_type(messages, "clear_output") and not of_type(messages, "error")
+    share = kernel(
+        "plot, = [thing for thing in gc.get_objects() if isinstance(thing, LivePlot)]\n"
+        "print(plot.drawing_seconds / history['seconds'][0])"
+    )
+    assert 0 < float(text(share)) < 0.05
+
+
+def test_interrupting_the_kernel_keeps_history_weights_and_plot(kernel):
+    messages = kernel("net = tutorial_lenet()\nhistory = fit(net, train, test, epochs=50)", interrupt_at="display_data")
+    assert "Interrupted in epoch 1 of 50" in text(messages)
+    assert not of_type(messages, "error")
+    assert of_type(messages, "update_display_data")[-1]["data"]["image/png"]
+    assert "0" in text(kernel("print(len(history['train_loss']))"))
+
+
+# -------------------------------------------------------------------------------------------- the import
+
+
+def test_importing_lenet_utils_takes_at_most_half_as_long_again_as_torch_and_torchvision():
+    def seconds(statement):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", statement], check=True, cwd=ROOT)
+        return time.perf_counter() - start
+
+    seconds("import lenet_utils")  # once for the disk
+    ratios = [seconds("import lenet_utils") / seconds("import torch, torchvision") for _ in range(5)]
+    assert statistics.median(ratios) <= 1.5
+    listing = "import lenet_utils, sys; assert 'd2l' not in sys.modules"
+    subprocess.run([sys.executable, "-c", listing], check=True, cwd=ROOT)
