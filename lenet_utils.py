@@ -257,7 +257,9 @@ class LivePlot:
         axes = self.left if name.endswith("loss") else self.right
         colour = COLOURS.get(name.split("_")[0], COLOURS["grey"])
         marker = "" if name.startswith("train") else "o"
-        (line,) = axes.plot([], [], color=colour, marker=marker, markersize=4, clip_on=False, label=name.replace("_", " "))
+        (line,) = axes.plot(
+            [], [], color=colour, marker=marker, markersize=4, clip_on=False, label=name.replace("_", " ")
+        )
         axes.legend(frameon=False)
         return line
 
@@ -326,7 +328,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
                     raise FloatingPointError(f"the loss is {loss_value} in batch {number}")
                 loss.backward()
                 with torch.no_grad():
-                    # Plain gradient descent: for weights this small an optimiser object takes longer than the arithmetic.
+                    # Gradient descent written out: for weights this few an optimiser takes longer than the arithmetic.
                     for parameter in parameters:
                         parameter.sub_(parameter.grad, alpha=lr)
                         parameter.grad = None
@@ -336,7 +338,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
                 if live and number in points:
                     live.add(epoch + seen / count, train_loss=loss_sum / seen, train_accuracy=correct.item() / seen)
             results = (loss_sum / count, correct.item() / count, evaluate(net, test), time.perf_counter() - start)
-            for name, value in zip(names, results):
+            for name, value in zip(names, results, strict=True):
                 history[name].append(value)
             if live:
                 live.add(epoch + 1, **{name: history[name][-1] for name in names[:3]})
@@ -361,7 +363,9 @@ def _check_settings(epochs, lr, batch_size, count):
     if not 0 < lr < math.inf:
         raise ValueError(f"lr must be a positive number, not {lr!r}.")
     if not isinstance(batch_size, int) or not 1 <= batch_size <= count:
-        raise ValueError(f"batch_size must be a whole number from 1 to the {count:,} training examples, not {batch_size!r}.")
+        raise ValueError(
+            f"batch_size must be a whole number from 1 to the {count:,} training examples, not {batch_size!r}."
+        )
 
 
 def _check_data(net, data, name):

@@ -1,7 +1,7 @@
 """The rules that every stored notebook keeps, so that strict nbval means something.
 
-    python tests/notebook_rules.py            lists what breaks a rule
-    python tests/notebook_rules.py --tidy     first removes the metadata that editors and nbconvert leave behind
+python tests/notebook_rules.py            lists what breaks a rule
+python tests/notebook_rules.py --tidy     first removes the metadata that editors and nbconvert leave behind
 """
 
 import argparse
@@ -82,7 +82,9 @@ def problems(notebook, name, size=0):
         if any(output.get("name") == "stderr" for output in cell.outputs):
             found.append(f"code cell {number} ({first_line}) stores a warning or other text on stderr")
         if set(cell.metadata) - {"tags"}:
-            found.append(f"code cell {number} ({first_line}) has metadata besides tags: run tests/notebook_rules.py --tidy")
+            found.append(
+                f"code cell {number} ({first_line}) has metadata besides tags: run tests/notebook_rules.py --tidy"
+            )
     for start, reason in IGNORED_OUTPUT.get(name, {}).items():
         if not any(
             cell.source.strip().startswith(start) and "nbval-ignore-output" in cell.metadata.get("tags", [])

@@ -1,6 +1,6 @@
 """The repository's web address: it stands in CITATION.cff, and badges and set-up cells repeat it.
 
-    python tests/repository_address.py https://github.com/you/lenet-5      rewrites it everywhere
+python tests/repository_address.py https://github.com/you/lenet-5      rewrites it everywhere
 """
 
 import re
@@ -63,11 +63,16 @@ def rewrite(address):
         for cell in notebook.cells:
             if cell.source == setup_cell(old):
                 cell.source = setup_cell(address)
-            cell.source = cell.source.replace(colab_address(notebook_path.stem, old), colab_address(notebook_path.stem, address))
+            cell.source = cell.source.replace(
+                colab_address(notebook_path.stem, old), colab_address(notebook_path.stem, address)
+            )
         nbformat.write(notebook, notebook_path)
     for text_path in (CITATION, README):
-        text_path.write_text(text_path.read_text().replace(f"github.com/{old_path}", f"github.com/{path}").replace(
-            f"/github/{old_path}/", f"/github/{path}/"))
+        text_path.write_text(
+            text_path.read_text()
+            .replace(f"github.com/{old_path}", f"github.com/{path}")
+            .replace(f"/github/{old_path}/", f"/github/{path}/")
+        )
 
 
 if __name__ == "__main__":

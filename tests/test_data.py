@@ -7,10 +7,11 @@ import threading
 
 import pytest
 import torch
-from lenet_utils import DATA, load_mnist
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import MNIST
+
+from lenet_utils import DATA, load_mnist
 
 TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
 TEST_LABELS = "t10k-labels-idx1-ubyte.gz"

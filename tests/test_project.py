@@ -69,7 +69,9 @@ def test_nothing_stored_names_a_path_of_a_machine():
 def copy(tmp_path):
     """A copy of what holds the repository's address."""
     for name in ("tests", "notebooks"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        )
     for name in ("README.md", "CITATION.cff"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     return tmp_path

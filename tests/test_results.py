@@ -2,10 +2,11 @@
 
 import json
 
-import lenet_utils
 import pytest
-from lenet_utils import evaluate, load_mnist, load_weights
 from notebook_rules import ROOT
+
+import lenet_utils
+from lenet_utils import evaluate, load_mnist, load_weights
 
 RECORDS = sorted((ROOT / "results").glob("*.json"))
 RUNS = [

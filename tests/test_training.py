@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
+from notebook_rules import ROOT
+from torch import nn
+from torch.nn import functional as F
+
 from lenet_utils import (
     check,
     evaluate,
@@ -24,9 +28,6 @@ from lenet_utils import (
     seed_everything,
     tutorial_lenet,
 )
-from notebook_rules import ROOT
-from torch import nn
-from torch.nn import functional as F
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +327,10 @@ def kernel():
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 return messages
 
-    run("from lenet_utils import *; import gc\ntrain, test = [load_mnist(is_train, size=28) for is_train in (True, False)]")
+    run(
+        "import gc; from lenet_utils import *\n"
+        "train, test = [load_mnist(is_train, size=28) for is_train in (True, False)]"
+    )
     yield run
     client.stop_channels()
     manager.shutdown_kernel(now=True)
