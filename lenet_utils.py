@@ -21,6 +21,7 @@ import torch
 import torchvision
 from IPython import get_ipython
 from IPython.display import Image, display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn import functional as F
@@ -73,9 +74,8 @@ def use_plot_style():
             "font.size": 10,
         }
     )
-    shell = get_ipython()
-    if shell is not None:
-        shell.run_line_magic("config", "InlineBackend.figure_format = 'retina'")
+    if get_ipython() is not None:
+        set_matplotlib_formats("retina")
 
 
 def check(answer, expected):
