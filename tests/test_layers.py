@@ -53,21 +53,26 @@ def rows(table):
 # ------------------------------------------------------------------------------------------ output_size
 
 
+# Tensors on the meta device have no memory: PyTorch computes shapes only.
+
+
 @settings(max_examples=10_000, deadline=None)
-@given(st.data())
-def test_output_size_agrees_with_convolution_and_pooling(data):
-    padding = data.draw(st.integers(0, 12))
-    size = data.draw(st.integers(1, 80))
-    kernel_size = data.draw(st.integers(1, size + 2 * padding))
-    stride = data.draw(st.integers(1, 12))
-    row = torch.empty(1, 1, 1, size, device="meta")  # a tensor without memory: only shapes are computed
-    conv = torch.nn.functional.conv2d(
-        row, torch.empty(1, 1, 1, kernel_size, device="meta"), stride=(1, stride), padding=(0, padding)
-    )
-    assert output_size(size, kernel_size, stride, padding) == conv.shape[3]
-    if padding <= kernel_size // 2:  # PyTorch allows no more when pooling
-        pool = nn.AvgPool2d((1, kernel_size), (1, stride), (0, padding))
-        assert output_size(size, kernel_size, stride, padding) == pool(row).shape[3]
+@given(st.integers(1, 80), st.integers(0, 12), st.integers(0, 10**6), st.integers(1, 12))
+def test_output_size_agrees_with_conv2d(size, padding, number, stride):
+    kernel_size = 1 + number % (size + 2 * padding)
+    layer = nn.Conv2d(1, 1, (1, kernel_size), (1, stride), (0, padding), device="meta")
+    row = torch.empty(1, 1, 1, size, device="meta")
+    assert layer(row).shape[3] == output_size(size, kernel_size, stride, padding)
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 10**6), st.integers(0, 80), st.integers(1, 12))
+def test_output_size_agrees_with_avgpool2d(kernel_size, number, excess, stride):
+    padding = number % (kernel_size // 2 + 1)  # PyTorch allows no more when pooling
+    size = max(1, kernel_size - 2 * padding) + excess
+    layer = nn.AvgPool2d((1, kernel_size), (1, stride), (0, padding))
+    row = torch.empty(1, 1, 1, size, device="meta")
+    assert layer(row).shape[3] == output_size(size, kernel_size, stride, padding)
 
 
 def test_output_size_agrees_with_whole_layers():
