@@ -71,6 +71,11 @@ def store_widgets(notebook):
     notebook.metadata["widgets"] = {}
 
 
+def store_a_widget_view(notebook):
+    data = {"text/plain": "sliders", "application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    code_cells(notebook)[3].outputs = [nbformat.v4.new_output("display_data", data=data)]
+
+
 def name_a_local_kernel(notebook):
     notebook.metadata["kernelspec"]["name"] = "my-venv"
 
@@ -92,6 +97,7 @@ def drop_the_accelerator(notebook):
         (check_an_ignored_cell, "no cell ignores its output"),
         (leave_cell_metadata, "metadata besides tags"),
         (store_widgets, "metadata are not the expected"),
+        (store_a_widget_view, "stores a widget view"),
         (name_a_local_kernel, "metadata are not the expected"),
         (drop_the_accelerator, "metadata are not the expected"),
     ],
