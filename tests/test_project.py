@@ -56,6 +56,12 @@ def test_headline_numbers_are_those_of_the_results():
     errors = [run["test_errors"] for run in runs]
     assert f"{100 - statistics.mean(errors) / 100:.2f} %" in README.read_text()
     assert f"{errors[0]}, {errors[1]} and {errors[2]} errors" in README.read_text()
+    runs = json.loads((ROOT / "results/c3_tables.json").read_text())["runs"]
+    full, paper, random = (
+        statistics.mean(run["test_errors"] for run in runs if run["kind"] == kind) / 100
+        for kind in ("full", "paper", "random")
+    )
+    assert f"{full:.2f} %, {paper:.2f} % and {random:.2f} % test error" in README.read_text()
 
 
 def test_nothing_stored_names_a_path_of_a_machine():

@@ -1,6 +1,7 @@
 """Stored results can be checked: every network reloads and makes the same number of errors."""
 
 import json
+import runpy
 
 import pytest
 from notebook_rules import ROOT
@@ -10,9 +11,10 @@ from lenet_utils import evaluate, load_mnist, load_weights
 
 RECORDS = sorted((ROOT / "results").glob("*.json"))
 RUNS = [
-    pytest.param(run, id=f"{path.stem}, seed {run['seed']}")
+    pytest.param(run, record["command"].split()[1], id=f"{path.stem}, seed {run['seed']}")
     for path in RECORDS
-    for run in json.loads(path.read_text())["runs"]
+    for record in [json.loads(path.read_text())]
+    for run in record["runs"]
     if "weights" in run
 ]
 
@@ -26,13 +28,21 @@ def test_a_record_says_how_it_was_made(path):
     assert (ROOT / record["command"].split()[1]).exists()
 
 
-@pytest.mark.parametrize("run", RUNS)
-def test_the_stored_network_makes_the_stored_number_of_errors(run):
-    name, test = run["network"], load_mnist(train=False, **run["load_mnist"])
-    net = load_weights(getattr(lenet_utils, name.removesuffix("()"))(), ROOT / run["weights"])
+@pytest.mark.parametrize(("run", "script"), RUNS)
+def test_the_stored_network_makes_the_stored_number_of_errors(run, script, monkeypatch):
+    monkeypatch.syspath_prepend(str((ROOT / script).parent))
+    names = vars(lenet_utils) | runpy.run_path(str(ROOT / script))
+    test = load_mnist(train=False, **run["load_mnist"])
+    # `network` is the expression that builds it, in the names of lenet_utils and of the record's script.
+    net = load_weights(eval(run["network"], names), ROOT / run["weights"])
     assert round((1 - evaluate(net, test)) * len(test[1])) == run["test_errors"]
-    if "history" in run:
-        assert run["history"]["test_accuracy"][-1] == pytest.approx(1 - run["test_errors"] / len(test[1]))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_error_counts_and_histories_agree(path):
+    for run in json.loads(path.read_text())["runs"]:
+        for kind in {"test", "validation"} & {name.split("_")[0] for name in run.get("history", {})}:
+            assert run["history"][f"{kind}_accuracy"][-1] == pytest.approx(1 - run[f"{kind}_errors"] / 10_000)
 
 
 def test_every_stored_network_is_named_in_a_record():
