@@ -1,0 +1,268 @@
+"""The 1998 training: criterion, second derivatives, step sizes, distortions, and the fast step."""
+
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from notebook_rules import ROOT
+from torch.func import functional_call, hessian, jacrev
+from torch.nn import functional as F
+
+from lenet_utils import C3_TABLE, LeNet5, RBFOutput, ScaledTanh, Subsample, load_mnist, seed_everything
+
+sys.path.insert(0, str(ROOT / "experiments"))
+import original_1998 as original  # noqa: E402
+
+LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = load_mnist(train=True, scaling="paper")
+    return images[:2000], labels[:2000]
+
+
+@pytest.fixture
+def net():
+    seed_everything(0)
+    return original.first_network(original.CHOSEN | {"spread": 0.1}, seed=0)
+
+
+# ------------------------------------------------------------------------------------------- criterion
+
+
+def test_map_loss_is_the_papers_formula():
+    distances, labels = torch.rand(4, 10, dtype=torch.double) * 9, torch.tensor([3, 0, 9, 1])
+    expected = np.mean([
+        y[d] + np.log(np.exp(-0.1) + np.exp(-y).sum())
+        for y, d in zip(distances.numpy(), labels.tolist(), strict=True)
+    ])  # fmt: skip
+    assert original.map_loss(distances, labels, j=0.1).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_its_j_term_the_criterion_is_blind_to_a_common_distance():
+    # This is the collapse that the term prevents: all distances may grow, or shrink, together at no cost.
+    distances, labels = 9 * torch.rand(4, 10, dtype=torch.double), torch.tensor([3, 0, 9, 1])
+    near, far = (original.map_loss(distances + away, labels, j=0.1) for away in (0, 5))
+    assert far > near + 4
+    without = [original.map_loss(distances + away, labels, j=1e9) for away in (0, 5)]
+    assert without[0].item() == pytest.approx(without[1].item(), rel=1e-12)
+
+
+# ------------------------------------------------------------------------------------- second derivatives
+
+
+def propagated_by_jacobians(net, image, label, j):
+    """The same second derivatives of one image by another road: every layer's whole Jacobian, squared.
+
+    Only the criterion's part is exact Hessian; below it each layer passes h back through its squared Jacobian.
+    """
+    states, maps = [], image
+    for name in LAYERS:
+        states.append(maps)
+        maps = net.squash(getattr(net, name)(maps.flatten(1) if name == "f6" else maps))
+
+    def loss(features):
+        return original.map_loss(net.output(features.view(1, 84)), label, j)
+
+    by_output, found = hessian(loss)(maps.flatten()).diagonal(), {}
+    for name, inputs in zip(reversed(LAYERS), reversed(states), strict=True):
+        layer = getattr(net, name)
+        inputs = inputs.flatten(1) if name == "f6" else inputs
+        parameters = {key: value.detach() for key, value in layer.named_parameters()}
+
+        def sums(parameters, inputs, layer=layer):
+            return functional_call(layer, parameters, (inputs,)).flatten()
+
+        squashed = jacrev(net.squash)(sums(parameters, inputs)).diagonal()
+        by_sum = by_output * squashed.square()
+        by_parameter, by_input = jacrev(sums, argnums=(0, 1))(parameters, inputs)
+        for key, jacobian in by_parameter.items():
+            found[f"{name}.{key}"] = torch.einsum("u,u...->...", by_sum, jacobian.square())
+        by_output = torch.einsum("u,u...->...", by_sum, by_input.square()).flatten()
+    return found
+
+
+@pytest.mark.parametrize("j", [0.1, 20.0])
+def test_curvature_of_every_parameter_agrees_with_squared_jacobians(net, digits, j):
+    net.double()
+    images, labels = digits[0][:3].double(), digits[1][:3]
+    found = original.curvature(net, images, labels, j)
+    expected = [propagated_by_jacobians(net, images[i : i + 1], labels[i : i + 1], j) for i in range(3)]
+    assert list(found) == [name for name, _ in net.named_parameters()]
+    assert sum(h.numel() for h in found.values()) == 60_000
+    for name, h in found.items():
+        mean = sum(one[name] for one in expected) / 3
+        assert h.shape == dict(net.named_parameters())[name].shape
+        torch.testing.assert_close(h, mean, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("j", [0.1, 20.0, 1e9])
+def test_curvature_of_the_criterion_is_the_exact_hessian_diagonal(j):
+    bitmaps, labels = RBFOutput().bitmaps.double(), torch.tensor([0, 6, 8])
+    features = (bitmaps[[0, 8, 8]] + bitmaps[[6, 6, 8]]) / 2 + 0.3 * torch.randn(3, 84).double()
+    found = original.loss_curvature(features, bitmaps, j)
+    for row, label, h in zip(features, labels, found, strict=True):
+        exact = hessian(lambda x, label=label: original.map_loss((x - bitmaps).square().sum(1)[None], label[None], j))
+        torch.testing.assert_close(h, exact(row).diagonal(), rtol=1e-9, atol=1e-12)
+
+
+def test_f6_curvature_is_the_exact_hessian_but_for_the_term_in_f_second_derivative(net, digits):
+    # h = E'' f'^2 x^2 is what is kept; E' f'' x^2 is what the method leaves out.
+    net.double()
+    image, label = digits[0][:1].double(), digits[1][:1]
+    c5 = net.squash(net.c5(net.squash(net.s4(net.squash(net.c3(net.squash(net.s2(net.squash(net.c1(image)))))))))).flatten()
+    bias = net.f6.bias.detach()
+
+    def loss(weight):
+        return original.map_loss(net.output(net.squash(weight @ c5 + bias)[None]), label)
+
+    weight = net.f6.weight.detach()
+    with torch.no_grad():
+        exact = hessian(lambda row: loss(torch.cat([row[None], weight[1:]])))(weight[0]).diagonal()
+        squashed = net.squash(weight @ c5 + bias)
+        away = squashed - net.output.bitmaps[label[0]]
+        tanh = squashed / 1.7159
+        second = 1.7159 * (2 / 3) ** 2 * (-2 * tanh * (1 - tanh**2))
+        rubbish = original.loss_curvature(squashed[None], net.output.bitmaps)[0, 0] / 2  # nearly 1: E' = 2 (x - w)
+        left_out = (2 * away[0] * second[0] * rubbish) * c5**2
+    kept = original.curvature(net, image, label)["f6.weight"][0]
+    torch.testing.assert_close(kept + left_out, exact, rtol=1e-4, atol=1e-9)
+
+
+def test_step_sizes_are_the_rate_over_mu_plus_curvature(net, digits):
+    h = original.curvature(net, *digits)
+    steps = original.step_sizes(net, *digits, rate=0.0005)
+    for name in h:
+        torch.testing.assert_close(steps[name], 0.0005 / (0.02 + h[name]))
+    halved = original.step_sizes(net, *digits, rate=0.0005, shared="mean")
+    torch.testing.assert_close(halved["c1.bias"], 0.0005 / (0.02 + h["c1.bias"] / 784))
+    torch.testing.assert_close(halved["f6.bias"], steps["f6.bias"])
+
+
+def test_the_rates_are_the_papers():
+    assert original.RATES == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
+    assert len(original.RATES) == original.PASSES == 20 and original.MU == 0.02 and original.CURVATURE_DIGITS == 500
+
+
+# ------------------------------------------------------------------------------------------ first weights
+
+
+def test_first_networks_follow_their_settings():
+    literal = original.first_network(original.CHOSEN | {"power": 1.0}, seed=0)
+    fan_ins = {"c1": 25, "c5": 400, "f6": 120}
+    for name, fan_in in fan_ins.items():
+        largest = getattr(literal, name).weight.abs().max().item()
+        assert 0.9 * 2.4 / fan_in < largest <= 2.4 / fan_in
+    for row, inputs in enumerate(C3_TABLE.sum(dim=1).tolist()):
+        kernels = literal.c3.weight[literal.c3.positions // 6 == row]
+        assert 0.9 * 2.4 / (25 * inputs) < kernels.abs().max().item() <= 2.4 / (25 * inputs)
+    chosen = original.first_network(original.CHOSEN | {"spread": 0.1, "coefficient": 0.5}, seed=0)
+    assert 0.4 <= chosen.s2.coefficient.min() < chosen.s2.coefficient.max() <= 0.6
+    seed_everything(0)
+    plain = LeNet5()
+    for (name, one), other in zip(original.first_network(original.CHOSEN, 0).state_dict().items(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, msg=name)
+
+
+# ------------------------------------------------------------------------------------------- the fast step
+
+
+def test_the_fast_forward_pass_is_lenet5(net, digits):
+    parameters = [parameter.detach().double() for parameter in net.parameters()]
+    images = digits[0][:20].double()
+    found = torch.stack([original.image_distances(parameters, image[0]) for image in images])
+    torch.testing.assert_close(found, net.double()(images), rtol=1e-10, atol=1e-10)
+
+
+def test_a_pass_changes_the_weights_as_plain_autograd_would(net, digits, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function: function)  # needs no C++ compiler; the arithmetic is the same
+    images, labels = digits[0][:15], digits[1][:15]
+    steps = original.step_sizes(net, *digits, rate=0.0005)
+    row = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+    step = original.make_step(net, j=0.1)
+    with torch.no_grad():
+        for index in torch.arange(15).split(1):
+            step(row, torch.cat([value.flatten() for value in steps.values()]), images[:, 0], labels, index)
+    for image, label in zip(images.split(1), labels.split(1), strict=True):
+        net.zero_grad()
+        original.map_loss(net(image), label).backward()
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                parameter -= steps[name] * parameter.grad
+    torch.testing.assert_close(row, torch.cat([p.detach().flatten() for p in net.parameters()]), rtol=1e-4, atol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------- distortions
+
+
+def test_no_distortion_leaves_the_digits(digits):
+    torch.testing.assert_close(original.distort(digits[0][:50], torch.zeros(50, 5)), digits[0][:50], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("place", "grows"), [(0, "right"), (1, "down")])
+def test_shifts_move_the_centre_of_mass(digits, place, grows):
+    images = digits[0][:50]
+    draws = torch.zeros(50, 5)
+    draws[:, place] = 1
+    moved = original.distort(images, draws) + 0.1
+    before, after = centres(images + 0.1), centres(moved)
+    change = (after - before).mean(dim=0)
+    expected = torch.zeros(2)
+    expected[place] = original.DISTORTION["shift"]
+    torch.testing.assert_close(change, expected, rtol=0, atol=0.02)
+
+
+def centres(ink):
+    """Centres of mass [N, 2], columns then rows, in pixels."""
+    total = ink.sum((1, 2, 3))
+    axis = torch.arange(32.0)
+    return torch.stack([(ink.sum((1, 2)) * axis).sum(1), (ink.sum((1, 3)) * axis).sum(1)], dim=1) / total[:, None]
+
+
+def spreads(ink):
+    """Second moments about the centre: of columns, of rows, and mixed, [N, 3]."""
+    total, axis, centre = ink.sum((1, 2, 3)), torch.arange(32.0), centres(ink)
+    x, y = axis[None] - centre[:, :1], axis[None] - centre[:, 1:]
+    return torch.stack([
+        (ink[:, 0] * x[:, None] ** 2).sum((1, 2)), (ink[:, 0] * y[:, :, None] ** 2).sum((1, 2)),
+        (ink[:, 0] * x[:, None] * y[:, :, None]).sum((1, 2)),
+    ], dim=1) / total[:, None]  # fmt: skip
+
+
+def test_scale_squeeze_and_shear_do_what_they_say(digits):
+    images = digits[0][:200]
+    plain = spreads(images + 0.1)
+
+    def change(place):
+        draws = torch.zeros(200, 5)
+        draws[:, place] = 1
+        return (spreads(original.distort(images, draws) + 0.1) / plain).median(dim=0).values.sqrt()
+
+    larger, wider = change(2), change(3)
+    scale, squeeze = original.DISTORTION["scale"], original.DISTORTION["squeeze"]
+    torch.testing.assert_close(larger[:2], torch.full((2,), 1 + scale), rtol=0.02, atol=0)
+    torch.testing.assert_close(wider[:2], torch.tensor([1 + squeeze, 1 / (1 + squeeze)]), rtol=0.02, atol=0)
+    draws = torch.zeros(200, 5)
+    draws[:, 4] = 1
+    slanted = spreads(original.distort(images, draws) + 0.1)
+    lean = (slanted[:, 2] / slanted[:, 1] - plain[:, 2] / plain[:, 1]).median().item()  # columns moved a row
+    assert abs(lean) == pytest.approx(original.DISTORTION["shear"], rel=0.05)
+
+
+def test_passes_of_the_enlarged_set_go_around_it_twice(digits):
+    images = digits[0][:100]
+    passes = [original.distorted_pass(images, number, seed=0) for number in range(11)]
+    seen = torch.stack([torch.bincount(place, minlength=100) for _, place in passes[:10]]).sum(0)
+    assert (seen == 10).all()  # each digit in ten versions
+    originals = sum(
+        any(torch.equal(image, images[place]) for image in [shown[row]])
+        for shown, places in passes[:10]
+        for row, place in enumerate(places.tolist())
+    )
+    assert originals == 100  # one of the ten is the digit as it is
+    assert torch.equal(passes[10][0], passes[0][0]) and torch.equal(passes[10][1], passes[0][1])
+    assert not torch.equal(original.distorted_pass(images, 0, seed=1)[0], passes[0][0])
+    assert passes[0][0].min() >= -0.1 - 1e-5 and passes[0][0].max() <= 1.175 + 1e-5
