@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test test-colab lint notebook address clean
+.PHONY: help lab test test-colab lint notebook results-original address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-colab                 every notebook as in Colab: alone in an empty folder, with Colab's IPython"
 	@echo "make lint                       ruff over the Python files, zizmor over the workflows"
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
+	@echo "make results-original           train LeNet-5 as in 1998, all stored runs (hours; goes on where it stopped)"
 	@echo "make address URL=https://...    write the repository's web address wherever it stands"
 	@echo "make clean                      remove the environments and the unpacked data"
 
@@ -50,6 +51,11 @@ lint: $(VENV)/lint
 notebook: $(VENV)/installed
 	$(RUN) -m jupyter nbconvert --to notebook --execute --inplace notebooks/$(NAME).ipynb
 	$(RUN) tests/notebook_rules.py --tidy
+
+# Skips the runs that results/ already holds: remove a record there to make it anew.
+results-original: $(VENV)/installed
+	$(RUN) experiments/original_1998.py choices
+	$(RUN) experiments/original_1998.py runs
 
 address: $(VENV)/installed
 	$(RUN) tests/repository_address.py $(URL)

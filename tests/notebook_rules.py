@@ -35,6 +35,11 @@ IGNORED_OUTPUT = {
         "def first_losses(": "losses after training",
         "def rate(": "digits a second",
     },
+    "05_original_1998": {
+        "for name, (right, between, accuracy) in": "losses and accuracy after training",
+        "for name, distance in away_from.items():": "distances after training",
+        "def train_live(": "the live plot's title: time and rate",
+    },
 }
 
 
