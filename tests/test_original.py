@@ -273,3 +273,31 @@ def test_passes_of_the_enlarged_set_go_around_it_twice(digits):
     assert passes[0][0].min() >= -0.1 - 1e-5 and passes[0][0].max() <= 1.175 + 1e-5
     unmoved = original.distorted_pass(images, places, 0, seed=0, strength=0.0)
     torch.testing.assert_close(unmoved[0], images[unmoved[1]], rtol=0, atol=1e-4)
+
+
+# --------------------------------------------------------------------------------------------- long runs
+
+
+@pytest.mark.parametrize("unlike", [{}, {"distortion": 1.0}, original.ADAMW], ids=["1998", "distorted", "AdamW"])
+def test_a_run_goes_on_where_it_stopped(unlike, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(original, "PASSES", 3)
+    monkeypatch.setattr(original, "CURVATURE_DIGITS", 20)
+    settings, data = original.START | unlike, (digits[0][:100], digits[1][:100])
+    counted = []
+
+    def count_errors(net, stop_in_pass=None):
+        counted.append(1)
+        if len(counted) == stop_in_pass:
+            raise KeyboardInterrupt
+        return {"train_accuracy": 1.0}  # a run that no longer reads would end
+
+    train = original.trainer(settings)
+    whole, history, _ = train(settings, 0, data, count_errors, tmp_path / "whole.pt")
+    counted.clear()
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, 0, data, lambda net: count_errors(net, stop_in_pass=3), tmp_path / "cut.pt")
+    resumed, resumed_history, _ = train(settings, 0, data, count_errors, tmp_path / "cut.pt")
+    assert len(history["seconds"]) == len(resumed_history["seconds"]) == 3
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
