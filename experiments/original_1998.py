@@ -430,7 +430,8 @@ def main(what, kinds, seeds):
             if any((run["kind"], run["seed"]) == (kind, seed) for run in record["runs"]):
                 continue
             print(f"{kind}, seed {seed}", flush=True)
-            state = UNFINISHED / f"{what}_{re.sub(r'[^a-z0-9.]+', '_', kind)}_seed{seed}.pt"
+            name = re.sub(r"\W+", "_", f"{what} {kind} seed {seed}")
+            state = UNFINISHED / f"{name}.pt"
             run = {"kind": kind, "seed": seed} | do(kind, seed, digits, state)
             # Read again: another process may have added its run meanwhile.
             record = json.loads(path.read_text()) if path.exists() else record

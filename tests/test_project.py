@@ -62,6 +62,13 @@ def test_headline_numbers_are_those_of_the_results():
         for kind in ("full", "paper", "random")
     )
     assert f"{full:.2f} %, {paper:.2f} % and {random:.2f} % test error" in README.read_text()
+    errors = {}
+    for run in json.loads((ROOT / "results/original_1998.json").read_text())["runs"]:
+        errors.setdefault(run["kind"], []).append(run["test_errors"] / 100)
+    plain, distorted = "60,000 digits", "60,000 digits and 540,000 distorted"
+    means = [statistics.mean(errors[kind + optimiser]) for optimiser in ("", ", AdamW") for kind in (plain, distorted)]
+    assert "{:.2f} % test error, {:.2f} % with distorted digits".format(*means[:2]) in README.read_text()
+    assert "{:.2f} % and {:.2f} % with AdamW".format(*means[2:]) in README.read_text()
 
 
 def test_nothing_stored_names_a_path_of_a_machine():
