@@ -609,8 +609,8 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
             net.train()
             seen, loss_sum, correct = 0, 0.0, torch.zeros((), dtype=torch.int64, device=device)
             for number, batch in enumerate(_shuffled(count, seed, epoch).to(device).split(batch_size), 1):
-                logits = net(images[batch])
-                loss = F.cross_entropy(logits, labels[batch])
+                logits, wanted = net(images[batch]), labels[batch]
+                loss = F.cross_entropy(logits, wanted)
                 loss_value = loss.item()
                 if not math.isfinite(loss_value):
                     raise FloatingPointError(f"the loss is {loss_value} in batch {number}")
@@ -622,7 +622,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
                         parameter.grad = None
                 seen += len(batch)
                 loss_sum += loss_value * len(batch)
-                correct += (logits.argmax(dim=1) == labels[batch]).sum()
+                correct += (logits.detach().argmax(dim=1) == wanted).sum()
                 if live and number in points:
                     live.add(epoch + seen / count, train_loss=loss_sum / seen, train_accuracy=correct.item() / seen)
             results = (loss_sum / count, correct.item() / count, evaluate(net, test), time.perf_counter() - start)
