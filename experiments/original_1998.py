@@ -13,14 +13,13 @@ digits, counts errors on the last 10,000, and never loads the test set; it write
 import argparse
 import json
 import math
-import os
 import re
 import sys
 import time
 
 import numpy as np
 import torch
-from record import ROOT, new_record, write_record
+from record import ROOT, keep, new_record, write_record
 
 sys.path.insert(0, str(ROOT))
 
@@ -291,13 +290,6 @@ def end_pass(net, history, start, count_errors):
     for kind, value in count_errors(net).items():
         history.setdefault(kind, []).append(value)
     print(f"  pass {len(history['seconds'])}:", {kind: values[-1] for kind, values in history.items()}, flush=True)
-
-
-def keep(state, content):
-    """Write what a run needs to go on to the path `state`, whole or not at all."""
-    unfinished = state.with_suffix(".unfinished")
-    torch.save(content, unfinished)
-    os.replace(unfinished, state)
 
 
 def train(settings, seed, data, count_errors, state):

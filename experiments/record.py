@@ -45,3 +45,10 @@ def write_record(path, record):
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(json.dumps(record, indent=1) + "\n")
     os.replace(unfinished, path)
+
+
+def keep(state, content):
+    """Write what a run needs to go on to the path `state`, whole or not at all."""
+    unfinished = state.with_suffix(".unfinished")
+    torch.save(content, unfinished)
+    os.replace(unfinished, state)

@@ -19,6 +19,7 @@ from lenet_utils import (
     fit,
     layer_table,
     load_weights,
+    modern_lenet,
     output_size,
     predict,
     save_weights,
@@ -370,8 +371,27 @@ def test_layer_table_with_groups_dilation_strides_and_no_bias():
     ]
 
 
+def test_layer_table_of_the_modern_network():
+    """All the paper's parameters are there; S2's and S4's are those of the normalisation."""
+    table = layer_table(modern_lenet())
+    assert rows(table) == [
+        ("c1", (6, 28, 28), 156, 122_304, 117_600, 5),
+        ("s2.0 MaxPool2d", (6, 14, 14), 0, 1176 * 4, 0, 6),
+        ("s2.1 BatchNorm2d", (6, 14, 14), 12, 1176 * 2, 1176, 6),
+        ("c3", (16, 10, 10), 1516, 151_600, 150_000, 14),
+        ("s4.0 MaxPool2d", (16, 5, 5), 0, 400 * 4, 0, 16),
+        ("s4.1 BatchNorm2d", (16, 5, 5), 32, 400 * 2, 400, 16),
+        ("c5.0 Conv2d", (120, 1, 1), 48_120, 48_120, 48_000, 32),
+        ("c5.2 BatchNorm1d", (120,), 240, 240, 120, 32),
+        ("f6.0 Linear", (84,), 10_164, 10_164, 10_080, 32),
+        ("f6.1 BatchNorm1d", (84,), 168, 168, 84, 32),
+        ("output", (10,), 850, 850, 840, 32),
+    ]
+    assert table.parameters.sum() == 61_258 == 60_000 + 240 + 168 + 850 <= 61_706
+
+
 def test_layer_table_says_what_it_cannot_count():
-    net = nn.Sequential(nn.Conv2d(1, 2, 5), nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+    net = nn.Sequential(nn.Conv2d(1, 2, 5), nn.GroupNorm(1, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
     table = layer_table(net)
     assert table.parameters.tolist() == [52, 4, 0, 9]
     assert table.connections.isna().tolist() == [False, True, True, False]

@@ -1,0 +1,349 @@
+"""The ladder of notebook 06: from LeNet-5 as published to a modern one, one change a rung.
+
+    python experiments/modern_lenet.py choices      settings tried on the validation split
+    python experiments/modern_lenet.py runs         every rung, on all 60,000 training digits
+
+A run of 12 epochs takes 1 to 1.5 minutes on one CPU core, one of the long rung about 15; give two processes different
+kinds or seeds to use two cores. A run's state is stored after every epoch in experiments/unfinished/, and the same
+command picks it up there. `choices` trains on the first 50,000 training digits, counts errors on the last 10,000, and
+never loads the test set; it writes results/modern_lenet_choices.json. `runs` writes results/modern_lenet.json and
+weights/modern_lenet_*.safetensors; it looks at the test set once a run, after the last epoch.
+"""
+
+import argparse
+import json
+import math
+import re
+import sys
+import time
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from record import ROOT, keep, new_record, write_record
+
+sys.path.insert(0, str(ROOT))
+
+from original_1998 import map_loss  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E402
+
+from lenet_utils import (  # noqa: E402
+    LeNet5,
+    ScaledTanh,
+    load_mnist,
+    load_weights,
+    modern_lenet,
+    predict,
+    save_weights,
+    tutorial_lenet,
+)
+
+UNFINISHED = ROOT / "experiments" / "unfinished"
+BACKGROUND = -0.1  # of the paper's scaling, in which every network of the ladder sees its digits
+
+# ------------------------------------------------------------------------------------------------ networks
+
+ACTIVATIONS = {"tanh": ScaledTanh, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
+
+
+def ladder_network(output="rbf", activation="tanh", pooling="subsample", norm=False, dropout=0.0):
+    """Return a network of the ladder: LeNet-5's layers and first weights, with what the arguments change.
+
+    output: "rbf" (distances to the bitmaps) or "linear" (logits). activation: "tanh" (the paper's), "ReLU" or "SiLU".
+    pooling: "subsample" (the paper's S2 and S4) or "max" (before the activation, which then has a quarter of the work).
+    norm: normalise the states of S2, S4, C5 and F6 over the batch; only with max pooling. dropout: share of C5's states.
+    Images [N, 1, 32, 32] in. All switched on, it is lenet_utils.modern_lenet(), layer names included.
+    """
+    old, squash = LeNet5(), ACTIVATIONS[activation]
+
+    def normed(kind, channels):
+        return [kind(channels)] if norm else []
+
+    if pooling == "subsample":
+        c1, c3 = (nn.Sequential(layer, squash()) for layer in (old.c1, old.c3))
+        s2, s4 = (nn.Sequential(layer, squash()) for layer in (old.s2, old.s4))
+    else:
+        c1, c3 = old.c1, old.c3
+        s2, s4 = (nn.Sequential(nn.MaxPool2d(2), *normed(nn.BatchNorm2d, maps), squash()) for maps in (6, 16))
+    c5 = nn.Sequential(old.c5, nn.Flatten(), *normed(nn.BatchNorm1d, 120), squash())
+    if dropout:
+        c5.append(nn.Dropout(dropout))
+    f6 = nn.Sequential(old.f6, *normed(nn.BatchNorm1d, 84), squash())
+    last = old.output if output == "rbf" else nn.Linear(84, 10)
+    net = nn.Sequential(OrderedDict(c1=c1, s2=s2, c3=c3, s4=s4, c5=c5, f6=f6, output=last))
+    net.network = f"ladder_network(output={output!r}, activation={activation!r}, pooling={pooling!r}, norm={norm}, dropout={dropout})"
+    return net
+
+
+# -------------------------------------------------------------------------------------------- augmentation
+
+# Largest change either way at strength 1: degrees, share of the size, width against height, slope, pixels.
+AFFINE = {"rotation": 5, "scale": 0.05, "squeeze": 0.035, "shear": 0.1, "shift": 0.5}
+# Elastic: a grid of NODES x NODES over the image, each node pushed by a normal deviate in x and y (at strength 1, a
+# standard deviation of 0.6 pixels), and everything between the nodes by bicubic interpolation.
+NODES, PUSH = 6, 0.6
+
+
+def augment(images, affine, elastic, generator):
+    """Return the images rotated, scaled, squeezed, sheared, shifted and bent, each in its own random way.
+
+    images: float32 [N, 1, side, side] in the paper's scaling, on any device. affine, elastic: strengths, as factors on
+    AFFINE and PUSH. generator: torch.Generator on the images' device. All digits go through one affine_grid, one
+    matrix product and one grid_sample; bent digits are the idea of Simard, Steinkraus and Platt (2003).
+    """
+    count, side, device = len(images), images.shape[-1], images.device
+    draws = torch.rand(6, count, generator=generator, device=device) * 2 - 1
+    limits = [AFFINE[name] for name in ("rotation", "scale", "squeeze", "shear", "shift", "shift")]
+    angle, zoom, squeeze, shear, right, down = draws * affine * draws.new_tensor(limits)[:, None]
+    angle, zoom, squeeze = angle * math.pi / 180, zoom.exp(), squeeze.exp()
+    # The matrix leads from a pixel of the result back to the original; coordinates run from -1 to 1.
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    x_row = torch.stack([cos * squeeze, (cos * shear - sin) / squeeze, 2 * right / side], dim=1)
+    y_row = torch.stack([sin * squeeze, (sin * shear + cos) / squeeze, 2 * down / side], dim=1)
+    grid = F.affine_grid(torch.stack([x_row, y_row], dim=1), list(images.shape), align_corners=False)
+    if elastic:
+        pushes = torch.randn(count, 2, NODES, NODES, generator=generator, device=device) * elastic * PUSH * 2 / side
+        # Interpolation is linear, and the same for rows and columns: one matrix [side, NODES] does it for all digits.
+        nodes = torch.eye(NODES, device=device)[None, None]
+        between = F.interpolate(nodes, (side, NODES), mode="bicubic", align_corners=True)[0, 0]
+        grid = grid + (between @ pushes @ between.T).permute(0, 2, 3, 1)
+    return F.grid_sample(images - BACKGROUND, grid, align_corners=False) + BACKGROUND
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+# The second rung: the 1998 network and criterion, and AdamW in mini-batches in place of one digit at a time. lr: AdamW's
+# largest rate (one-cycle). smoothing: of the labels. affine, elastic: strengths of augment. half_life: of the running
+# average of the weights, in epochs; 0 for none.
+START = {
+    "output": "rbf", "activation": "tanh", "pooling": "subsample", "norm": False, "dropout": 0.0, "smoothing": 0.0,
+    "lr": 0.006, "weight_decay": 0.01, "batch_size": 128, "affine": 0.0, "elastic": 0.0, "half_life": 0.0, "epochs": 12,
+}  # fmt: skip
+NETWORK = ("output", "activation", "pooling", "norm", "dropout")
+
+
+def build(settings):
+    """Return the network of `settings` (see START); its `network` is the call that makes it again."""
+    if settings["output"] == "tutorial":
+        return tutorial_lenet()
+    if all(settings[name] == BEST[name] for name in NETWORK):
+        return modern_lenet()
+    return ladder_network(**{name: settings[name] for name in NETWORK})
+
+
+def train(settings, seed, data, state=None, plot=None):
+    """Train the network of `settings` (see START); return it, the running average of its weights, and the history.
+
+    seed: of the first weights, of the order of each epoch, of augmentation and dropout. data: pair (images [N, 1, 32, 32],
+    labels [N]); the network is trained where they are. state: path of the file that keeps everything after every epoch;
+    training goes on from there if it exists. plot: a LivePlot, fed after every epoch.
+
+    The history holds, an epoch: train_loss and train_accuracy (on the augmented digits, as the network then was) and
+    seconds. Without a half_life there is no running average: None is returned in its place.
+    """
+    images, labels = data
+    device, count = images.device, len(labels)
+    epochs, batch_size = settings["epochs"], settings["batch_size"]
+    torch.manual_seed(seed)
+    net = build(settings).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True
+    )
+    steps = math.ceil(count / batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings["lr"], total_steps=epochs * steps)
+    parts, history = {"net": net, "optimizer": optimizer, "schedule": schedule}, {}
+    if settings["half_life"]:
+        decay = 0.5 ** (1 / (settings["half_life"] * steps))
+        parts["average"] = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    if state and state.exists():
+        saved = torch.load(state)
+        history = saved["history"]
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+    for epoch in range(len(history.get("seconds", [])), epochs):
+        start = time.perf_counter()
+        net.train()
+        torch.manual_seed(1000 * seed + epoch)  # dropout
+        generator = torch.Generator(device).manual_seed(1000 * seed + epoch)
+        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count)).to(device)
+        loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+        for batch in order.split(batch_size):
+            shown, wanted = images[batch], labels[batch]
+            if settings["affine"] or settings["elastic"]:
+                shown = augment(shown, settings["affine"], settings["elastic"], generator)
+            outputs = net(shown)
+            if settings["output"] == "rbf":
+                loss, best = map_loss(outputs, wanted), outputs.argmin(dim=1)
+            else:
+                loss = F.cross_entropy(outputs, wanted, label_smoothing=settings["smoothing"])
+                best = outputs.argmax(dim=1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if settings["half_life"]:
+                parts["average"].update_parameters(net)
+            loss_sum += loss.detach() * len(batch)
+            correct += (best == wanted).sum()
+        found = {"train_loss": loss_sum.item() / count, "train_accuracy": correct.item() / count}
+        for name, value in (found | {"seconds": round(time.perf_counter() - start, 1)}).items():
+            history.setdefault(name, []).append(value)
+        if plot:
+            plot.add(epoch + 1, **found)
+        if state:
+            keep(state, {"history": history} | {name: part.state_dict() for name, part in parts.items()})
+    return net, parts["average"].module if settings["half_life"] else None, history
+
+
+def count_errors(net, data):
+    """Return how many of the digits `data`, a pair (images, labels), the network reads wrongly."""
+    return (predict(net, data[0]) != data[1]).sum().item()
+
+
+# ----------------------------------------------------------------------------------------- choices and runs
+
+# The ladder: each rung keeps what the rungs above it changed and adds its own change. Rung 0 is notebook 05's training
+# one digit at a time (results/original_1998.json).
+LADDER = {
+    "AdamW": {},
+    "cross-entropy": {"output": "linear"},
+    "SiLU": {"activation": "SiLU"},
+    "max pooling": {"pooling": "max"},
+    "batch normalisation": {"norm": True},
+    "affine": {"affine": 1.0},
+    "elastic": {"elastic": 1.0},
+    "100 epochs": {"epochs": 100, "half_life": 4.0},
+}
+# One more rung comes out of the same training as the last: its running average of the weights.
+AVERAGE = "weights averaged"
+# And the last, no longer one network: the mean of the five networks' probabilities.
+ENSEMBLE = "ensemble of five"
+
+
+def rung(name):
+    """Return the whole settings of a rung of LADDER."""
+    names = list(LADDER)
+    settings = dict(START)
+    for step in names[: names.index(name) + 1]:
+        settings |= LADDER[step]
+    return settings
+
+
+BEST = rung("100 epochs")
+
+
+CHOICES = {  # the rung it starts from, what is unlike, and how many seeds
+    "AdamW": ("AdamW", {}, 2),
+    "AdamW, rate 0.003": ("AdamW", {"lr": 0.003}, 2),
+    "AdamW, rate 0.012": ("AdamW", {"lr": 0.012}, 2),
+    "SiLU": ("SiLU", {}, 2),
+    "ReLU": ("SiLU", {"activation": "ReLU"}, 2),
+    "affine": ("affine", {}, 2),
+    "affine, twice as strong": ("affine", {"affine": 2.0}, 2),
+    "elastic": ("elastic", {}, 2),
+    "elastic, twice as strong": ("elastic", {"elastic": 2.0}, 2),
+    "rate 0.012": ("elastic", {"lr": 0.012}, 2),
+    "weight decay 0.1": ("elastic", {"weight_decay": 0.1}, 2),
+    "dropout 0.2 after C5": ("elastic", {"dropout": 0.2}, 2),
+    "labels smoothed by 0.1": ("elastic", {"smoothing": 0.1}, 2),
+    "100 epochs": ("100 epochs", {}, 1),
+}
+
+# The full runs: their settings, and how many seeds.
+RUNS = {name: (rung(name), 5) for name in LADDER}
+RUNS["4 epochs"] = (rung("batch normalisation") | {"epochs": 4}, 5)  # for a network of 99 % in a minute
+# The network of notebook 04: with AdamW alone, and with the ladder's distorted digits too, in as many epochs.
+RUNS["tutorial network, AdamW"] = (START | {"output": "tutorial"}, 5)
+RUNS["tutorial network, AdamW and distorted digits"] = (rung("elastic") | {"output": "tutorial"}, 5)
+
+
+def run_choices(kind, seed, digits, state):
+    """Train one of CHOICES on the first 50,000 training digits and count errors on the last 10,000."""
+    below, change, _ = CHOICES[kind]
+    settings = rung(below) | change
+    net, average, history = train(settings, seed, [part[:50_000] for part in digits], state)
+    validation = [part[50_000:] for part in digits]
+    found = {"validation_errors": count_errors(net, validation)}
+    if average:
+        found["averaged_validation_errors"] = count_errors(average, validation)
+    return [{"kind": kind, "seed": seed, "below": below, "settings": settings} | found | {"history": history}]
+
+
+def run_full(kind, seed, digits, state):
+    """Train one of RUNS on all its digits, then count its test errors, and those of its running average."""
+    settings, _ = RUNS[kind]
+    net, average, history = train(settings, seed, digits, state)
+    load = {"size": digits[0].shape[-1], "scaling": "paper"}
+    test, runs = load_mnist(train=False, **load), []
+    for name, trained in ((kind, net), (AVERAGE, average)):
+        if trained:
+            trained.network = build(settings).network
+            file = re.sub(r"\W+", "_", name).lower()
+            weights = f"weights/modern_lenet_{file}_seed{seed}.safetensors"
+            save_weights(trained, ROOT / weights)
+            found = {"network": trained.network, "load_mnist": load, "weights": weights}
+            found["test_errors"] = count_errors(trained, test)
+            runs.append({"kind": name, "seed": seed, "settings": settings} | found | {"history": history})
+    return runs
+
+
+def ensemble_classes(nets, images):
+    """Return the class, int64 [N], that the mean of the networks' softmax probabilities makes largest."""
+    with torch.no_grad():
+        shares = [torch.cat([net.eval()(piece).softmax(dim=1) for piece in images.split(250)]) for net in nets]
+    return torch.stack(shares).mean(dim=0).argmax(dim=1)
+
+
+def add_ensemble(path):
+    """Add the ensemble of the best rung's networks to the record at `path`, once they are all there."""
+    record = json.loads(path.read_text())
+    members = [run for run in record["runs"] if run["kind"] == AVERAGE]
+    if len(members) < RUNS["100 epochs"][-1] or any(run["kind"] == ENSEMBLE for run in record["runs"]):
+        return
+    nets = [load_weights(modern_lenet(), ROOT / run["weights"]) for run in members]
+    images, labels = load_mnist(train=False, **members[0]["load_mnist"])
+    wrong = (ensemble_classes(nets, images) != labels).sum().item()
+    members = [run["weights"] for run in members]
+    record["runs"].append({"kind": ENSEMBLE, "members": members, "test_errors": wrong})
+    write_record(path, record)
+    print(f"{ENSEMBLE}: {wrong} errors", flush=True)
+
+
+def main(what, kinds, seeds):
+    """Do what is missing of `what` ("choices" or "runs") and write it into the results file, run by run."""
+    command = f"python experiments/modern_lenet.py {what}"
+    do, known = {"choices": (run_choices, CHOICES), "runs": (run_full, RUNS)}[what]
+    path = ROOT / "results" / {"choices": "modern_lenet_choices.json", "runs": "modern_lenet.json"}[what]
+    UNFINISHED.mkdir(exist_ok=True)
+    for kind in kinds or known:
+        size = 28 if what == "runs" and known[kind][0]["output"] == "tutorial" else 32
+        digits = load_mnist(train=True, size=size, scaling="paper")
+        for seed in range(known[kind][-1]) if seeds is None else seeds:
+            record = json.loads(path.read_text()) if path.exists() else new_record(command)
+            if any((run["kind"], run.get("seed")) == (kind, seed) for run in record["runs"]):
+                continue
+            print(f"{kind}, seed {seed}", flush=True)
+            name = re.sub(r"\W+", "_", f"modern {what} {kind} seed {seed}")
+            state = UNFINISHED / f"{name}.pt"
+            found = do(kind, seed, digits, state)
+            # Read again: another process may have added its run meanwhile.
+            record = json.loads(path.read_text()) if path.exists() else record
+            record["runs"] += found
+            write_record(path, record)
+            state.unlink()
+            for run in found:
+                print({name: value for name, value in run.items() if name.endswith("errors")}, flush=True)
+    if what == "runs":
+        add_ensemble(path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["choices", "runs"])
+    parser.add_argument("--kind", action="append", help="only this one (may be repeated)")
+    parser.add_argument("--seed", action="append", type=int, help="only this one (may be repeated)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # two runs side by side use two cores better than one run on both
+    main(arguments.what, arguments.kind, arguments.seed)

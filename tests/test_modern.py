@@ -1,0 +1,204 @@
+"""The ladder of notebook 06: its networks, its distorted digits, its training, its ensemble."""
+
+import json
+import sys
+
+import pytest
+import torch
+from notebook_rules import ROOT
+from torch import nn
+
+from lenet_utils import LeNet5, load_mnist, load_weights, modern_lenet, seed_everything, tutorial_lenet
+
+sys.path.insert(0, str(ROOT / "experiments"))
+import modern_lenet as modern  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = load_mnist(train=True, scaling="paper")
+    return images[:300], labels[:300]
+
+
+def start(make, **arguments):
+    seed_everything(3)
+    return make(**arguments)
+
+
+# -------------------------------------------------------------------------------------------- networks
+
+
+def test_the_first_rung_is_the_published_network(digits):
+    first, published = start(modern.ladder_network), start(LeNet5)
+    assert torch.equal(first(digits[0]), published(digits[0]))
+
+
+def test_the_whole_ladder_is_modern_lenet(digits):
+    top = start(modern.ladder_network, **{name: modern.BEST[name] for name in modern.NETWORK})
+    best = start(modern_lenet)
+    assert list(top.state_dict()) == list(best.state_dict())
+    assert torch.equal(top(digits[0]), best(digits[0]))
+
+
+@pytest.mark.parametrize("name", modern.LADDER)
+def test_every_rung_starts_from_the_same_weights_and_keeps_to_the_budget(name):
+    seed_everything(3)
+    net = modern.build(modern.rung(name))
+    kinds = {type(layer) for layer in net.modules()}
+    published = start(LeNet5)
+    for layer in ("c1", "c3", "c5", "f6"):
+        kernels = getattr(net, layer)
+        kernels = kernels[0] if isinstance(kernels, nn.Sequential) else kernels
+        assert torch.equal(kernels.weight, getattr(published, layer).weight)
+    assert sum(parameter.numel() for parameter in net.parameters()) <= 61_706
+    assert (nn.BatchNorm2d in kinds) == modern.rung(name)["norm"]
+
+
+def test_rungs_add_their_changes_in_order():
+    names = list(modern.LADDER)
+    assert modern.rung(names[0]) == modern.START
+    for below, name in zip(names, names[1:], strict=False):
+        assert modern.rung(name) == modern.rung(below) | modern.LADDER[name] != modern.rung(below)
+
+
+def test_max_pooling_before_a_rising_activation_is_the_same_as_after():
+    maps = torch.randn(2, 6, 28, 28)
+    assert torch.equal(torch.relu(nn.MaxPool2d(2)(maps)), nn.MaxPool2d(2)(torch.relu(maps)))
+
+
+def test_the_name_of_a_rungs_network_builds_it_again():
+    net = modern.build(modern.rung("SiLU"))
+    again = eval(net.network, vars(modern))
+    assert again.network == net.network and list(again.state_dict()) == list(net.state_dict())
+    assert modern.build(modern.rung("elastic")).network == "modern_lenet()"
+    assert modern.build(modern.START | {"output": "tutorial"}).network == tutorial_lenet().network
+
+
+# ------------------------------------------------------------------------------------------ augmentation
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def centres(images):
+    """Return the centre of mass of each image's ink, [N, 2], in pixels."""
+    ink = images[:, 0] - modern.BACKGROUND
+    places = torch.arange(images.shape[-1]).float()
+    return torch.stack([ink.sum(dim=1) @ places, ink.sum(dim=2) @ places], dim=1) / ink.sum((1, 2))[:, None]
+
+
+def test_without_strength_a_digit_stays_as_it_is(digits):
+    assert torch.allclose(modern.augment(digits[0], 0.0, 0.0, generator()), digits[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [28, 32])
+def test_distorted_digits_keep_background_ink_and_place(size):
+    images, _ = load_mnist(train=True, size=size, scaling="paper")
+    images = images[:300]
+    changed = modern.augment(images, 1.0, 1.0, generator())
+    assert changed.shape == images.shape and changed.isfinite().all()
+    assert changed.min() >= modern.BACKGROUND - 1e-5 and changed.max() <= 1.175 + 1e-5
+    moved = (centres(changed) - centres(images)).norm(dim=1)
+    assert 0.3 < moved.mean() < 1.5 and moved.max() < 4
+    ink = [(part - modern.BACKGROUND).sum().item() for part in (changed, images)]
+    assert ink[0] == pytest.approx(ink[1], rel=0.05)
+
+
+def test_each_digit_is_distorted_in_its_own_way_and_the_same_for_the_same_seed(digits):
+    same = digits[0][:1].expand(8, -1, -1, -1)
+    first, again, other = (modern.augment(same, 1.0, 1.0, generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert len({tuple(image.flatten().tolist()) for image in first}) == 8
+
+
+def test_affine_alone_moves_a_point_within_its_limits():
+    """A dot at the centre: only the shift moves it; a dot 10 pixels to the right: rotation and shear too."""
+    dot = torch.full((400, 1, 32, 32), modern.BACKGROUND)
+    dot[:, :, 15:17, 15:17] = 1.0
+    moved = centres(modern.augment(dot, 1.0, 0.0, generator())) - centres(dot)
+    limit = modern.AFFINE["shift"] * 1.2  # in the input's coordinates; scale and shear act on it too
+    assert 0.5 * limit < moved.abs().max() < limit
+    right = torch.full((400, 1, 32, 32), modern.BACKGROUND)
+    right[:, :, 15:17, 25:27] = 1.0
+    down = (centres(modern.augment(right, 1.0, 0.0, generator())) - centres(right))[:, 1]
+    assert down.abs().max() > 1.0
+
+
+# -------------------------------------------------------------------------------------------- training
+
+
+SHORT = {"epochs": 3, "batch_size": 50, "dropout": 0.2, "half_life": 1.0, "smoothing": 0.1}
+
+
+def test_a_run_goes_on_where_it_stopped(digits, tmp_path, monkeypatch):
+    settings = modern.rung("elastic") | SHORT
+    whole, whole_average, history = modern.train(settings, 0, digits)
+
+    def stop_after_two(state, content):
+        keep(state, content)
+        if len(content["history"]["seconds"]) == 2:
+            raise KeyboardInterrupt
+
+    keep = modern.keep
+    monkeypatch.setattr(modern, "keep", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        modern.train(settings, 0, digits, tmp_path / "cut.pt")
+    monkeypatch.setattr(modern, "keep", keep)
+    resumed, resumed_average, resumed_history = modern.train(settings, 0, digits, tmp_path / "cut.pt")
+    assert resumed_history["train_loss"] == history["train_loss"] and len(history["seconds"]) == 3
+    for ours, theirs in ((whole, resumed), (whole_average, resumed_average)):
+        for name, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name]), name
+
+
+def test_the_running_average_is_another_network_with_the_same_normalisation(digits):
+    net, average, _ = modern.train(modern.rung("elastic") | SHORT, 0, digits)
+    assert not torch.equal(net.c1.weight, average.c1.weight)
+    assert torch.equal(net.s2[1].running_mean, average.s2[1].running_mean)
+    _, none, _ = modern.train(modern.rung("elastic") | SHORT | {"half_life": 0.0}, 0, digits)
+    assert none is None
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SiLU", "elastic"])
+def test_rungs_learn(digits, name):
+    net, _, history = modern.train(modern.rung(name) | {"epochs": 15, "batch_size": 20}, 0, digits)
+    assert history["train_loss"][-1] < history["train_loss"][0] / 2
+    assert modern.count_errors(net, digits) < 30
+
+
+# ---------------------------------------------------------------------------------------- stored results
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads((ROOT / "results/modern_lenet.json").read_text())
+
+
+def test_every_rung_has_its_five_seeds_and_its_settings(record):
+    found = {}
+    for run in record["runs"]:
+        if "seed" in run:
+            found.setdefault(run["kind"], []).append(run["seed"])
+            kind = "100 epochs" if run["kind"] == modern.AVERAGE else run["kind"]
+            assert run["settings"] == modern.RUNS[kind][0]
+            assert len(run["history"]["seconds"]) == run["settings"]["epochs"]
+    assert {kind: sorted(seeds) for kind, seeds in found.items()} == {
+        kind: [0, 1, 2, 3, 4] for kind in [*modern.RUNS, modern.AVERAGE]
+    }
+
+
+def test_the_ensemble_makes_its_stored_errors(record):
+    (run,) = (run for run in record["runs"] if run["kind"] == modern.ENSEMBLE)
+    assert len(set(run["members"])) == 5
+    nets = [load_weights(modern_lenet(), ROOT / path) for path in run["members"]]
+    images, labels = load_mnist(train=False, scaling="paper")
+    assert (modern.ensemble_classes(nets, images) != labels).sum() == run["test_errors"]
+
+
+def test_no_choice_looked_at_the_test_set():
+    choices = json.loads((ROOT / "results/modern_lenet_choices.json").read_text())["runs"]
+    for run in choices:
+        below, change, _ = modern.CHOICES[run["kind"]]
+        assert run["settings"] == modern.rung(below) | change
+        assert "test_errors" not in run
