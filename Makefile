@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test test-colab lint notebook results-original address clean
+.PHONY: help lab test test-colab lint notebook results-original results-modern address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint                       ruff over the Python files, zizmor over the workflows"
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
 	@echo "make results-original           train LeNet-5 as in 1998, all stored runs (hours; goes on where it stopped)"
+	@echo "make results-modern             train every rung of notebook 06's ladder (hours; goes on where it stopped)"
 	@echo "make address URL=https://...    write the repository's web address wherever it stands"
 	@echo "make clean                      remove the environments and the unpacked data"
 
@@ -56,6 +57,10 @@ notebook: $(VENV)/installed
 results-original: $(VENV)/installed
 	$(RUN) experiments/original_1998.py choices
 	$(RUN) experiments/original_1998.py runs
+
+results-modern: $(VENV)/installed
+	$(RUN) experiments/modern_lenet.py choices
+	$(RUN) experiments/modern_lenet.py runs
 
 address: $(VENV)/installed
 	$(RUN) tests/repository_address.py $(URL)

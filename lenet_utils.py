@@ -417,8 +417,8 @@ def layer_table(net, input_shape=(1, 32, 32)):
     square that one unit depends on.
 
     Activations, dropout and flattening have nothing to count and no row. It knows Conv2d, PartialConv2d,
-    AvgPool2d, MaxPool2d, Subsample, BatchNorm1d and 2d, Linear and RBFOutput, one after the other. What it cannot count is <NA>:
-    connections and macs of any other layer, and the receptive field from there on (also after a kernel
+    AvgPool2d, MaxPool2d, Subsample, BatchNorm1d and 2d, Linear and RBFOutput, one after the other. What it cannot
+    count is <NA>: connections and macs of any other layer, and the receptive field from there on (also after a kernel
     that is not square, and after a step of `forward` that changes the size but is no layer). Raises
     ValueError if the input does not fit, or if trainable parameters belong to no layer that ran.
     """

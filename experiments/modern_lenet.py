@@ -52,9 +52,9 @@ def ladder_network(output="rbf", activation="tanh", pooling="subsample", norm=Fa
     """Return a network of the ladder: LeNet-5's layers and first weights, with what the arguments change.
 
     output: "rbf" (distances to the bitmaps) or "linear" (logits). activation: "tanh" (the paper's), "ReLU" or "SiLU".
-    pooling: "subsample" (the paper's S2 and S4) or "max" (before the activation, which then has a quarter of the work).
-    norm: normalise the states of S2, S4, C5 and F6 over the batch; only with max pooling. dropout: share of C5's states.
-    Images [N, 1, 32, 32] in. All switched on, it is lenet_utils.modern_lenet(), layer names included.
+    pooling: "subsample" (the paper's S2 and S4) or "max" (before the activation, which then has a quarter of the
+    work). norm: normalise S2, S4, C5 and F6 over the batch; S2 and S4 only with max pooling. dropout: share of C5's
+    states that is left out. Images [N, 1, 32, 32] in. All switched on, it is lenet_utils.modern_lenet().
     """
     old, squash = LeNet5(), ACTIVATIONS[activation]
 
@@ -73,7 +73,8 @@ def ladder_network(output="rbf", activation="tanh", pooling="subsample", norm=Fa
     f6 = nn.Sequential(old.f6, *normed(nn.BatchNorm1d, 84), squash())
     last = old.output if output == "rbf" else nn.Linear(84, 10)
     net = nn.Sequential(OrderedDict(c1=c1, s2=s2, c3=c3, s4=s4, c5=c5, f6=f6, output=last))
-    net.network = f"ladder_network(output={output!r}, activation={activation!r}, pooling={pooling!r}, norm={norm}, dropout={dropout})"
+    options = f"{output=}, {activation=}, {pooling=}, {norm=}, {dropout=}"
+    net.network = f"ladder_network({options})"
     return net
 
 
@@ -114,9 +115,9 @@ def augment(images, affine, elastic, generator):
 
 # ------------------------------------------------------------------------------------------------ training
 
-# The second rung: the 1998 network and criterion, and AdamW in mini-batches in place of one digit at a time. lr: AdamW's
-# largest rate (one-cycle). smoothing: of the labels. affine, elastic: strengths of augment. half_life: of the running
-# average of the weights, in epochs; 0 for none.
+# The first rung: the 1998 network and criterion, and AdamW in mini-batches in place of one digit at a time. lr:
+# AdamW's largest rate (one-cycle). smoothing: of the labels. affine, elastic: strengths of augment. half_life: of the
+# running average of the weights, in epochs; 0 for none.
 START = {
     "output": "rbf", "activation": "tanh", "pooling": "subsample", "norm": False, "dropout": 0.0, "smoothing": 0.0,
     "lr": 0.006, "weight_decay": 0.01, "batch_size": 128, "affine": 0.0, "elastic": 0.0, "half_life": 0.0, "epochs": 12,
@@ -133,12 +134,12 @@ def build(settings):
     return ladder_network(**{name: settings[name] for name in NETWORK})
 
 
-def train(settings, seed, data, state=None, plot=None):
+def train(settings, seed, data, state=None):
     """Train the network of `settings` (see START); return it, the running average of its weights, and the history.
 
-    seed: of the first weights, of the order of each epoch, of augmentation and dropout. data: pair (images [N, 1, 32, 32],
-    labels [N]); the network is trained where they are. state: path of the file that keeps everything after every epoch;
-    training goes on from there if it exists. plot: a LivePlot, fed after every epoch.
+    seed: of the first weights, of the order of each epoch, of augmentation and dropout. data: pair (images
+    [N, 1, 32, 32], labels [N]); the network is trained where they are. state: path of the file that keeps everything
+    after every epoch; training goes on from there if it exists.
 
     The history holds, an epoch: train_loss and train_accuracy (on the augmented digits, as the network then was) and
     seconds. Without a half_life there is no running average: None is returned in its place.
@@ -190,8 +191,6 @@ def train(settings, seed, data, state=None, plot=None):
         found = {"train_loss": loss_sum.item() / count, "train_accuracy": correct.item() / count}
         for name, value in (found | {"seconds": round(time.perf_counter() - start, 1)}).items():
             history.setdefault(name, []).append(value)
-        if plot:
-            plot.add(epoch + 1, **found)
         if state:
             keep(state, {"history": history} | {name: part.state_dict() for name, part in parts.items()})
     return net, parts["average"].module if settings["half_life"] else None, history
