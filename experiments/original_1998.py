@@ -11,15 +11,13 @@ digits, counts errors on the last 10,000, and never loads the test set; it write
 """
 
 import argparse
-import json
 import math
-import re
 import sys
 import time
 
 import numpy as np
 import torch
-from record import ROOT, keep, new_record, write_record
+from record import ROOT, do_missing, keep
 
 sys.path.insert(0, str(ROOT))
 
@@ -217,7 +215,6 @@ def make_step(net, j):
     return torch.compile(step)
 
 
-UNFINISHED = ROOT / "experiments" / "unfinished"
 LOAD = {"size": 32, "scaling": "paper"}
 
 # What the paper leaves open. gain, power: the first weights are uniform in ±gain / fan-in^power; coefficient, spread:
@@ -411,25 +408,14 @@ def run_full(kind, seed, digits, state):
 
 def main(what, kinds, seeds):
     """Do what is missing of `what` ("choices" or "runs") and write it into the results file, run by run."""
-    command = f"python experiments/original_1998.py {what}"
     do, known = {"choices": (run_choices, CHOICES), "runs": (run_full, RUNS)}[what]
     path = ROOT / "results" / {"choices": "original_1998_choices.json", "runs": "original_1998.json"}[what]
     digits = load_mnist(train=True, **LOAD)
-    UNFINISHED.mkdir(exist_ok=True)
-    for kind in kinds or known:
-        for seed in range(known[kind][-1]) if seeds is None else seeds:
-            record = json.loads(path.read_text()) if path.exists() else new_record(command)
-            if any((run["kind"], run["seed"]) == (kind, seed) for run in record["runs"]):
-                continue
-            print(f"{kind}, seed {seed}", flush=True)
-            name = re.sub(r"\W+", "_", f"{what} {kind} seed {seed}")
-            state = UNFINISHED / f"{name}.pt"
-            run = {"kind": kind, "seed": seed} | do(kind, seed, digits, state)
-            # Read again: another process may have added its run meanwhile.
-            record = json.loads(path.read_text()) if path.exists() else record
-            record["runs"].append(run)
-            write_record(path, record)
-            state.unlink()
+
+    def run(kind, seed, state):
+        return [{"kind": kind, "seed": seed} | do(kind, seed, digits, state)]
+
+    do_missing(path, f"python experiments/original_1998.py {what}", known, run, kinds, seeds)
 
 
 if __name__ == "__main__":

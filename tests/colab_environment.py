@@ -18,7 +18,8 @@ COLAB = ["ipython==7.34.0", "ipykernel==6.17.1", "ipywidgets==7.7.1"]
 SHARED = (
     "torch torchgen torchvision functorch triton nvidia cuda numpy pandas matplotlib mpl_toolkits PIL safetensors "
     "sympy mpmath networkx jinja2 markupsafe filelock fsspec typing_extensions contourpy cycler kiwisolver pyparsing "
-    "fontTools dateutil packaging six requests urllib3 idna charset_normalizer certifi setuptools anywidget psygnal scipy"
+    "fontTools dateutil packaging six requests urllib3 idna charset_normalizer certifi setuptools anywidget psygnal "
+    "scipy"
 ).split()
 
 

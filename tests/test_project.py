@@ -69,6 +69,15 @@ def test_headline_numbers_are_those_of_the_results():
     means = [statistics.mean(errors[kind + optimiser]) for optimiser in ("", ", AdamW") for kind in (plain, distorted)]
     assert "{:.2f} % test error, {:.2f} % with distorted digits".format(*means[:2]) in README.read_text()
     assert "{:.2f} % and {:.2f} % with AdamW".format(*means[2:]) in README.read_text()
+    errors = {}
+    for run in json.loads((ROOT / "results/modern_lenet.json").read_text())["runs"]:
+        errors.setdefault(run["kind"], []).append(run["test_errors"] / 100)
+    top, single, minute = (
+        statistics.mean(errors[kind]) for kind in ("ensemble of five", "weights averaged", "4 epochs")
+    )
+    assert f"**{single:.2f} %** test error" in README.read_text()
+    assert f"{top:.2f} % for the five together" in README.read_text()
+    assert f"{100 - minute:.2f} % after four epochs" in README.read_text()
 
 
 def test_nothing_stored_names_a_path_of_a_machine():
