@@ -383,17 +383,17 @@ def modern_lenet():
     """Return the best rung of notebook 06: the layers and the table of LeNet5 in a network of today, 61,258 parameters.
 
     Images [N, 1, 32, 32] in, logits [N, 10] out. The 60,000 parameters of LeNet5 are here, first weights included; its
-    coefficients and biases of S2 and S4 are those of a batch normalisation after max pooling. SiLU replaces the scaled
-    tanh, C5 and F6 are normalised too, and a trained linear layer takes the place of the fixed bitmaps. The children
-    have the paper's names: s2, s4, c5 and f6 each end in their activation; C1 and C3 have none of their own.
+    coefficients and biases of S2 and S4 are those of a batch normalisation after average pooling. SiLU replaces the
+    scaled tanh, C5 and F6 are normalised too, and a trained linear layer takes the place of the fixed bitmaps. The
+    children have the paper's names, and each but the output ends in its activation.
     """
     old = LeNet5()
     net = nn.Sequential(
         OrderedDict(
-            c1=old.c1,
-            s2=nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(6), nn.SiLU()),
-            c3=old.c3,
-            s4=nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(16), nn.SiLU()),
+            c1=nn.Sequential(old.c1, nn.SiLU()),
+            s2=nn.Sequential(nn.AvgPool2d(2), nn.BatchNorm2d(6), nn.SiLU()),
+            c3=nn.Sequential(old.c3, nn.SiLU()),
+            s4=nn.Sequential(nn.AvgPool2d(2), nn.BatchNorm2d(16), nn.SiLU()),
             c5=nn.Sequential(old.c5, nn.Flatten(), nn.BatchNorm1d(120), nn.SiLU()),
             f6=nn.Sequential(old.f6, nn.BatchNorm1d(84), nn.SiLU()),
             output=nn.Linear(84, 10),

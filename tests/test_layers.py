@@ -375,11 +375,11 @@ def test_layer_table_of_the_modern_network():
     """All the paper's parameters are there; S2's and S4's are those of the normalisation."""
     table = layer_table(modern_lenet())
     assert rows(table) == [
-        ("c1", (6, 28, 28), 156, 122_304, 117_600, 5),
-        ("s2.0 MaxPool2d", (6, 14, 14), 0, 1176 * 4, 0, 6),
+        ("c1.0 Conv2d", (6, 28, 28), 156, 122_304, 117_600, 5),
+        ("s2.0 AvgPool2d", (6, 14, 14), 0, 1176 * 4, 0, 6),
         ("s2.1 BatchNorm2d", (6, 14, 14), 12, 1176 * 2, 1176, 6),
-        ("c3", (16, 10, 10), 1516, 151_600, 150_000, 14),
-        ("s4.0 MaxPool2d", (16, 5, 5), 0, 400 * 4, 0, 16),
+        ("c3.0 PartialConv2d", (16, 10, 10), 1516, 151_600, 150_000, 14),
+        ("s4.0 AvgPool2d", (16, 5, 5), 0, 400 * 4, 0, 16),
         ("s4.1 BatchNorm2d", (16, 5, 5), 32, 400 * 2, 400, 16),
         ("c5.0 Conv2d", (120, 1, 1), 48_120, 48_120, 48_000, 32),
         ("c5.2 BatchNorm1d", (120,), 240, 240, 120, 32),

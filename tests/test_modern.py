@@ -154,7 +154,7 @@ def test_a_run_goes_on_where_it_stopped(digits, tmp_path, monkeypatch):
 
 def test_the_running_average_is_another_network_with_the_same_normalisation(digits):
     net, average, _ = modern.train(modern.rung("elastic") | SHORT, 0, digits)
-    assert not torch.equal(net.c1.weight, average.c1.weight)
+    assert not torch.equal(net.output.weight, average.output.weight)
     assert torch.equal(net.s2[1].running_mean, average.s2[1].running_mean)
     _, none, _ = modern.train(modern.rung("elastic") | SHORT | {"half_life": 0.0}, 0, digits)
     assert none is None
