@@ -72,9 +72,7 @@ def test_headline_numbers_are_those_of_the_results():
     errors = {}
     for run in json.loads((ROOT / "results/modern_lenet.json").read_text())["runs"]:
         errors.setdefault(run["kind"], []).append(run["test_errors"] / 100)
-    top, single, minute = (
-        statistics.mean(errors[kind]) for kind in ("ensemble of five", "60 epochs", "4 epochs")
-    )
+    top, single, minute = (statistics.mean(errors[kind]) for kind in ("ensemble of five", "60 epochs", "4 epochs"))
     assert f"**{single:.2f} %** test error" in README.read_text()
     assert f"{top:.2f} % for the five together" in README.read_text()
     assert f"{100 - minute:.2f} % after four epochs" in README.read_text()
