@@ -3,7 +3,7 @@
     python experiments/modern_lenet.py choices      settings tried on the validation split
     python experiments/modern_lenet.py runs         every rung, on all 60,000 training digits
 
-A run of 12 epochs takes 1 to 1.5 minutes on one CPU core, one of the long rung about 15; give two processes different
+A run of 12 epochs takes 1 to 1.5 minutes on one CPU core, one of the long rung about 10; give two processes different
 kinds or seeds to use two cores. A run's state is stored after every epoch in experiments/unfinished/, and the same
 command picks it up there. `choices` trains on the first 50,000 training digits, counts errors on the last 10,000, and
 never loads the test set; it writes results/modern_lenet_choices.json. `runs` writes results/modern_lenet.json and
