@@ -83,11 +83,11 @@ static inline Lanes sigmoid(Lanes x) {
 
 // The digits batch[first], batch[first + 1], ... of the whole split, one a lane.
 static void gather(Image image, const float* images, const long long* batch, int first, int count) {
-    for (int i = 0; i < LANES; i++) {
-        const float* digit = i < count ? images + batch[first + i] * SIDE1 * SIDE1 : nullptr;
-        for (int y = 0; y < SIDE1; y++)
-            for (int x = 0; x < SIDE1; x++) ((float*)&image[y + 2][x + 2])[i] = digit ? digit[y * SIDE1 + x] : 0;
-    }
+    for (int y = 0; y < SIDE1; y++)
+        for (int i = 0; i < LANES; i++) {
+            const float* row = i < count ? images + (batch[first + i] * SIDE1 + y) * SIDE1 : nullptr;
+            for (int x = 0; x < SIDE1; x++) ((float*)&image[y + 2][x + 2])[i] = row ? row[x] : 0;
+        }
 }
 
 static Lanes mean(const Lanes* upper, const Lanes* lower) {
@@ -170,13 +170,17 @@ void backward(const float* images, const long long* batch, int count, const floa
 
             // S4 and C3's sigmoid, whose derivative is s (1 - s).
             for (int o = 0; o < MAPS3; o++)
-                for (int y = 0; y < SIDE3; y++)
-                    for (int x = 0; x < SIDE3; x++) {
-                        Lanes above = {}, state = s.c3[o][y][x];
+                for (int y = 0; y < POOLED3; y++)
+                    for (int x = 0; x < POOLED3; x++) {
+                        Lanes above = {};
                         for (int i = 0; i < here; i++)
-                            above[i] = dfeatures[(first + i) * FEATURES + (o * POOLED3 + y / 2) * POOLED3 + x / 2];
-                        d3[o][y][x] = 0.25f * above * state * (1 - state);
-                        sum.b3[o] += d3[o][y][x];
+                            above[i] = 0.25f * dfeatures[(first + i) * FEATURES + (o * POOLED3 + y) * POOLED3 + x];
+                        for (int row = 2 * y; row < 2 * y + 2; row++)
+                            for (int column = 2 * x; column < 2 * x + 2; column++) {
+                                Lanes state = s.c3[o][row][column];
+                                d3[o][row][column] = above * state * (1 - state);
+                                sum.b3[o] += d3[o][row][column];
+                            }
                     }
             // C3: its weights, then its inputs.
             for (int o = 0; o < MAPS3; o += 2)

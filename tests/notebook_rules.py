@@ -46,6 +46,16 @@ IGNORED_OUTPUT = {
         "start = time.perf_counter()": "seconds and accuracy after training",
         "by_net = torch.stack(": "single digits: rounding differs between processors",
     },
+    "07_speed": {
+        "matmul, copy =": "the machine and its limits",
+        "c1_bytes =": "times",
+        'loop = loop_of("DataLoader")': "examples a second",
+        "before = parts_of_a_step(": "times",
+        "def step_seconds(": "times",
+        'if device.type != "cuda":': "the device and its rungs",
+        "def times_faster(": "examples a second",
+        "if compiler:": "seconds and accuracy after training",
+    },
 }
 
 
