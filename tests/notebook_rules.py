@@ -52,6 +52,7 @@ IGNORED_OUTPUT = {
         'loop = loop_of("DataLoader")': "examples a second",
         "before = parts_of_a_step(": "times",
         "def step_seconds(": "times",
+        "try:": "whether there is a C++ compiler",
         'if device.type != "cuda":': "the device and its rungs",
         "def times_faster(": "examples a second",
         "if compiler:": "seconds and accuracy after training",

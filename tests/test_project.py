@@ -76,6 +76,19 @@ def test_headline_numbers_are_those_of_the_results():
     assert f"**{single:.2f} %** test error" in README.read_text()
     assert f"{top:.2f} % for the five together" in README.read_text()
     assert f"{100 - minute:.2f} % after four epochs" in README.read_text()
+    runs = json.loads((ROOT / "results/speed_amd_epyc_2_threads.json").read_text())["runs"]
+    rates = {
+        (run["kind"], run["rung"]): statistics.median(run["examples_per_second"])
+        for run in runs
+        if run["kind"].startswith("batch")
+    }
+    road, top = rates["batch 64", "DataLoader"], rates["batch 64", "own kernel"]
+    assert f"**{round(top, -2):,.0f} examples a second**, {top / road:.1f} times" in README.read_text()
+    assert f"{round(rates['batch 256', 'own kernel'], -2):,.0f} at batch size 256" in README.read_text()
+    finals = [run for run in runs if run["kind"] == "99 %"]
+    seconds = statistics.mean(run["train_seconds"] for run in finals)
+    accuracy = 1 - statistics.mean(run["test_errors"] for run in finals) / 10_000
+    assert f"**{accuracy:.2%}** after {seconds:.1f} s of training".replace("%", " %") in README.read_text()
 
 
 def test_nothing_stored_names_a_path_of_a_machine():
