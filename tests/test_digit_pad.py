@@ -37,7 +37,7 @@ def test_mnist_itself_is_centred_as_prepare_centres():
     steps = torch.arange(28.0, dtype=torch.double)
     for side in (1, 2):
         centres = (ink.sum(dim=3 - side) * steps).sum(dim=1) / ink.sum(dim=(1, 2))
-        assert (centres - CENTRE).abs().max() < 0.51
+        assert (centres - CENTRE).abs().max() < 0.55
 
 
 @pytest.mark.parametrize("strokes", [SEVEN, TWO, SCRIBBLE, [[[0, 0], [0, SIDE]]], [[[20, 20], [60, 20], [60, 60]]]])
