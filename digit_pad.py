@@ -41,31 +41,40 @@ def prepare(strokes):
         raise ValueError(f"strokes must be lists of points [x, y] ({error}).") from None
     if not np.isfinite(points).all():
         raise ValueError("strokes must be lists of points [x, y], and some coordinate is not a finite number.")
+    points = points.clip(0, SIDE)
     if len(points) == 0 or np.ptp(points, axis=0).max() < PEN:
         return None
-    box = _draw(strokes, points)
-    ys, xs = np.mgrid[:BOX, :BOX]
-    top, left = (int(np.floor(CENTRE - (box * way).sum() / box.sum() + 0.5)) for way in (ys, xs))
-    top, left = (min(max(start, 0), 28 - BOX) for start in (top, left))
-    digit = np.zeros((28, 28), np.uint8)
-    digit[top : top + BOX, left : left + BOX] = box.round()
-    return digit
+    return _centre(_fit(_ink([stroke.clip(0, SIDE) for stroke in strokes])))
 
 
-def _draw(strokes, points, fine=8):
-    """Return the strokes scaled into a box of 20 x 20 pixels, the share of ink in each times 255, float."""
-    low, high = points.min(axis=0) - PEN / 2, points.max(axis=0) + PEN / 2
-    scale = fine * BOX / (high - low).max()
-    margin = (fine * BOX - scale * (high - low)) / 2
-    large = Image.new("L", (fine * BOX, fine * BOX))
-    draw, radius = ImageDraw.Draw(large), scale * PEN / 2
+def _ink(strokes):
+    """Return what the pen leaves on the pad, a grey picture of SIDE x SIDE (ink 255)."""
+    picture = Image.new("L", (SIDE, SIDE))
+    draw, radius = ImageDraw.Draw(picture), PEN / 2
     for stroke in strokes:
-        # Pixel i reaches from i to i + 1, and ImageDraw puts points in the middle of pixels.
-        path = (stroke - low) * scale + margin - 0.5
-        draw.line(path.ravel().tolist(), fill=255, width=round(2 * radius))
-        for x, y in path:
-            draw.ellipse((x - radius + 0.5, y - radius + 0.5, x + radius - 0.5, y + radius - 0.5), fill=255)
-    return np.asarray(large, float).reshape(BOX, fine, BOX, fine).mean(axis=(1, 3))
+        draw.line(stroke.ravel().tolist(), fill=255, width=PEN)
+        for x, y in stroke:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    return picture
+
+
+def _fit(picture):
+    """Return the inked part of `picture`, its longer side scaled to 20 pixels and the other alike, uint8 [20, 20]."""
+    left, top, right, bottom = picture.getbbox()
+    side = max(right - left, bottom - top)
+    left, top = (left + right - side) // 2, (top + bottom - side) // 2
+    square = picture.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((BOX, BOX), Image.Resampling.BOX))
+
+
+def _centre(box):
+    """Return an image [28, 28] with `box` [20, 20] in it, its centre of mass at pixel (14, 14) where there is room."""
+    ys, xs = np.mgrid[:BOX, :BOX]
+    corner = (CENTRE - round((box * steps).sum() / box.sum()) for steps in (ys, xs))
+    top, left = (min(max(start, 0), 28 - BOX) for start in corner)
+    digit = np.zeros((28, 28), np.uint8)
+    digit[top : top + BOX, left : left + BOX] = box
+    return digit
 
 
 def network_input(digit):

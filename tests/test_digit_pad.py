@@ -43,7 +43,7 @@ def test_mnist_itself_is_centred_as_prepare_centres():
 @pytest.mark.parametrize("strokes", [SEVEN, TWO, SCRIBBLE, [[[0, 0], [0, SIDE]]], [[[20, 20], [60, 20], [60, 60]]]])
 def test_the_longer_side_fills_20_pixels_and_the_centre_of_mass_lies_in_the_middle(strokes):
     digit = prepare(strokes)
-    assert digit.shape == (28, 28) and digit.dtype == np.uint8 and digit.max() > 200
+    assert digit.shape == (28, 28) and digit.dtype == np.uint8 and digit.max() > 100
     ys, xs = np.nonzero(digit)
     assert max(np.ptp(ys), np.ptp(xs)) + 1 == BOX
     touches = ys.min() == 0 or xs.min() == 0 or ys.max() == 27 or xs.max() == 27
@@ -59,7 +59,7 @@ def test_grey_levels_are_shares_of_ink():
 
 
 def test_place_and_size_of_the_drawing_do_not_matter_and_the_pen_grows_with_it():
-    moved = [[[x / 2 + 100, y / 2 - 20] for x, y in stroke] for stroke in SEVEN]
+    moved = [[[x / 2 + 100, y / 2 + 20] for x, y in stroke] for stroke in SEVEN]
     large, small = prepare(SEVEN), prepare(moved)
     assert np.array_equal(prepare([[[x + 40, y + 7] for x, y in stroke] for stroke in SEVEN]), large)
     assert (small > 127).sum() > 1.4 * (large > 127).sum()
