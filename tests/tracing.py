@@ -11,7 +11,7 @@ def trace(digit):
     """Return the strokes of `digit`, uint8 [28, 28]: lists of points [x, y] in pixels, 0 to 28, y downwards.
 
     The enlarged digit is thinned to lines one cell wide. Each walk starts at an end of a line if there is one, goes on
-    in the direction it has as long as cells are left, and takes every cell once; where lines cross, another walk starts.
+    in the direction it has while cells are left, and takes each cell once; where lines cross, another walk starts.
     """
     lines = skeletonize(zoom(digit.astype(float), FINE, order=1, grid_mode=True, mode="nearest") > 127)
     left, strokes = {(y, x) for y, x in zip(*np.nonzero(lines), strict=True)}, []
