@@ -13,7 +13,7 @@ function button(text, title, act) {
 
 function render({ model, el }) {
   const side = model.get("side");
-  let strokes = model.get("strokes");
+  let strokes = model.get("strokes"); // never changed in place, or the model would see no change
   let pen = null; // the pointer that draws; a second finger does not
   let waiting = false; // for the next frame of the screen
 
@@ -52,7 +52,7 @@ function render({ model, el }) {
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
-      model.set("strokes", strokes.map((stroke) => stroke.slice()));
+      model.set("strokes", strokes);
       model.save_changes();
     });
   }
@@ -74,13 +74,14 @@ function render({ model, el }) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pen) return;
-    const stroke = strokes[strokes.length - 1];
+    const stroke = strokes[strokes.length - 1].slice();
     // A fast hand makes several points between two frames; those closer than the eye can see are left out.
     for (const { clientX, clientY } of [...(event.getCoalescedEvents?.() ?? []), event]) {
       const [x, y] = place({ clientX, clientY });
       const [lastX, lastY] = stroke[stroke.length - 1];
       if (Math.hypot(x - lastX, y - lastY) >= 2) stroke.push([x, y]);
     }
+    strokes = [...strokes.slice(0, -1), stroke];
     send();
   });
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
