@@ -229,7 +229,8 @@ class DigitPad(anywidget.AnyWidget):
         border: 1px solid currentColor; border-radius: 4px; cursor: pointer; }
     .digit-pad :focus-visible { outline: 3px solid #0072B2; outline-offset: 1px; }
     .digit-pad output { font-size: 20px; }
-    .digit-pad img { width: 660px; max-width: 100%; height: auto; align-self: flex-start; background: white; }
+    .digit-pad img { flex: 1 1 480px; min-width: 0; max-width: 660px; height: auto; align-self: flex-start;
+        background: white; }
     """
     # ipywidgets 7 would display by this method, and leave the picture for pages without a kernel out.
     _ipython_display_ = None
