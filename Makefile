@@ -6,12 +6,13 @@ RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test test-colab lint notebook results-original results-modern address clean
+.PHONY: help lab test test-colab test-browser lint notebook results-original results-modern address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
 	@echo "make test                       strict nbval over every notebook, and the unit tests"
 	@echo "make test-colab                 every notebook as in Colab: alone in an empty folder, with Colab's IPython"
+	@echo "make test-browser               every notebook in JupyterLab, in a real browser (needs Chromium or Chrome)"
 	@echo "make lint                       ruff over the Python files, zizmor over the workflows"
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
 	@echo "make results-original           train LeNet-5 as in 1998, all stored runs (hours; goes on where it stopped)"
@@ -40,6 +41,16 @@ $(VENV)-colab/installed: $(VENV)/installed tests/colab_environment.py
 test-colab: $(VENV)-colab/installed
 	$(RUN) -m pytest -m colab tests/test_colab.py
 
+# Playwright and scikit-image in an environment of their own, everything else by a link to .venv.
+$(VENV)-browser/installed: $(VENV)/installed
+	$(RUN) -m venv $(VENV)-browser
+	$(RUN) -c 'import site; print(site.getsitepackages()[0])' > "$$($(VENV)-browser/bin/python -c 'import site; print(site.getsitepackages()[0])')/shared.pth"
+	$(VENV)-browser/bin/python -m pip install --disable-pip-version-check --quiet playwright==1.65.2 scikit-image==0.26.0
+	touch $@
+
+test-browser: $(VENV)-browser/installed
+	$(VENV)-browser/bin/python -m pytest -m browser --durations=20 tests/test_browser.py
+
 $(VENV)/lint: $(VENV)/installed
 	$(RUN) -m pip install --disable-pip-version-check --quiet ruff==0.17.6 zizmor==1.32.0
 	touch $@
@@ -66,4 +77,4 @@ address: $(VENV)/installed
 	$(RUN) tests/repository_address.py $(URL)
 
 clean:
-	rm -rf $(VENV) $(VENV)-colab data/MNIST/raw/*-ubyte
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser tests/screenshots data/MNIST/raw/*-ubyte

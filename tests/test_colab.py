@@ -18,7 +18,7 @@ from notebook_rules import NOTEBOOKS, ROOT
 from repository_address import repository_address, setup_cell
 
 COLAB_PYTHON = ROOT / ".venv-colab" / "bin" / "python"
-MOVED = ("lenet_utils.py", "data", "notebooks", "experiments", "results", "weights")
+MOVED = ("lenet_utils.py", "digit_pad.py", "digit_pad.js", "data", "notebooks", "experiments", "results", "weights")
 
 
 @pytest.fixture

@@ -1,0 +1,317 @@
+"""The notebooks in a real browser: Chromium opens them in JupyterLab, started by the project's own `make lab`.
+
+`make test-browser` runs this, on a copy of the notebooks, so that the stored ones stay as they are. It leaves
+screenshots in tests/screenshots.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from notebook_rules import NOTEBOOKS, ROOT, code_cells
+
+from digit_pad import SIDE, network_input
+from lenet_utils import LeNet5, load_mnist, load_weights, predict
+
+pytestmark = pytest.mark.browser
+COPIED = ("Makefile", "requirements.txt", "lenet_utils.py", "digit_pad.py", "digit_pad.js", "data", "notebooks",
+          "experiments", "results", "weights")  # fmt: skip
+SCREENSHOTS = ROOT / "tests" / "screenshots"
+TOKEN = "browser-test"
+SETTINGS = {
+    # Every cell is in the page, and not only those in sight.
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+    # No question about news over the page.
+    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+}
+SEVEN = [[[60, 70], [210, 66], [165, 130], [130, 235]]]
+TWO = [[[70, 95], [95, 60], [140, 45], [185, 65], [190, 110], [150, 165], [80, 230], [205, 228]]]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on a copy of the project; its address."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2  # copy2: make compares times
+        copy(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name, text in SETTINGS.items():
+        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"--no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port={port} --IdentityProvider.token={TOKEN}"
+    places = {
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "work",
+        "JUPYTER_CONFIG_DIR": "config",
+    }
+    environment = os.environ | {name: str(folder / place) for name, place in places.items()}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            ["make", "lab", f"LAB_ARGS={options}"],
+            cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/api?token={TOKEN}")
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "log").read_text()
+                time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)  # make, JupyterLab and its kernels
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    assert executable, "the browser tests need chromium or google-chrome"
+    SCREENSHOTS.mkdir(exist_ok=True)
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=executable)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(lab, browser):
+    """A function that opens a notebook; its kernel ends with the next one that is opened."""
+
+    def kernels(page):
+        return page.request.get(f"{lab}/api/kernels?token={TOKEN}").json()
+
+    def open_notebook(name):
+        page = browser.new_context(viewport={"width": 1280, "height": 900}, has_touch=True).new_page()
+        for kernel in kernels(page):
+            page.request.delete(f"{lab}/api/kernels/{kernel['id']}?token={TOKEN}")
+        page.goto(f"{lab}/lab/workspaces/{name}/tree/{name}.ipynb?token={TOKEN}")
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+        # JupyterLab asks for a kernel when told to run cells before it has connected to the one that it starts.
+        end = time.monotonic() + 60
+        while not any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels(page)):
+            assert time.monotonic() < end, "no kernel has started"
+            page.wait_for_timeout(500)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        return page
+
+    return open_notebook
+
+
+def prompts(page):
+    """Return what stands left of the code cells, such as "[3]:", or "[*]:" where one runs or waits."""
+    return page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+
+
+def run_all(page, each_time=lambda: None, limit=400):
+    """Run all cells by the menu and wait; `each_time` is called several times a second. Fail on an error output."""
+    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+    page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for(state="attached")
+    end = time.monotonic() + limit
+    while any("*" in prompt for prompt in prompts(page)):
+        assert time.monotonic() < end, f"still running after {limit} seconds: {prompts(page)}"
+        each_time()
+        page.wait_for_timeout(200)
+    errors = page.locator(
+        "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']"
+    ).all_inner_texts()
+    assert errors == []
+    assert prompts(page) == [f"[{number}]:" for number in range(1, len(prompts(page)) + 1)]
+
+
+def count_code_cells(name):
+    import nbformat
+
+    return len(code_cells(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS if path.stem[:2] not in ("04", "08")])
+def test_all_cells_run_without_an_error(name, open_page):
+    page = open_page(name)
+    run_all(page)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    assert len(prompts(page)) == count_code_cells(name)
+    page.context.close()
+
+
+def test_the_live_plot_of_notebook_04_moves_while_training_runs(open_page):
+    page, pictures = open_page("04_training"), {}
+    plot = page.locator(".jp-CodeCell", has_text="history = fit(net, train, test, epochs=10").first
+
+    def look():
+        if "*" in plot.locator(".jp-InputPrompt").inner_text() and plot.locator("img").count():
+            picture = plot.locator("img").first
+            source = picture.get_attribute("src")
+            if source not in pictures:
+                pictures[source] = len(pictures)
+                if len(pictures) == 5:
+                    picture.scroll_into_view_if_needed()
+                    page.screenshot(path=SCREENSHOTS / "04_training.png")
+
+    run_all(page, look)
+    assert len(prompts(page)) == count_code_cells("04_training")
+    # The stored picture, and at least four states of the training.
+    assert len(pictures) >= 5
+    page.context.close()
+
+
+# ------------------------------------------------------------------------------------------- the drawing pad
+
+
+@pytest.fixture(scope="module")
+def pad(open_page):
+    """Notebook 08, run, with its pad in sight."""
+    page = open_page("08_inside_lenet")
+    run_all(page)
+    assert len(prompts(page)) == count_code_cells("08_inside_lenet")
+    page.locator(".digit-pad canvas").scroll_into_view_if_needed()
+    yield page
+    page.context.close()
+
+
+def on_screen(page, strokes):
+    """Return strokes (units of the pad, 0 to SIDE) in the coordinates of the page."""
+    box = page.locator(".digit-pad canvas").bounding_box()
+    scale = box["width"] / SIDE
+    return [[(box["x"] + scale * x, box["y"] + scale * y) for x, y in stroke] for stroke in strokes]
+
+
+def draw(page, strokes, steps=6):
+    """Draw strokes (units 0 to SIDE) with the mouse, each line in `steps` movements."""
+    for first, *others in on_screen(page, strokes):
+        page.mouse.move(*first)
+        page.mouse.down()
+        for point in others:
+            page.mouse.move(*point, steps=steps)
+        page.mouse.up()
+
+
+def settled(page):
+    """Return the answer once the picture has not changed for a while."""
+    picture, before = page.locator(".digit-pad img"), None
+    while (now := picture.get_attribute("src")) != before:
+        before = now
+        page.wait_for_timeout(200)
+    return page.locator(".digit-pad output").inner_text()
+
+
+def erase(page):
+    page.get_by_role("button", name="Erase").click()
+    page.locator(".digit-pad output", has_text="draw a digit").wait_for()
+
+
+def test_the_pad_reads_a_seven_and_a_two_and_draws_again(pad):
+    assert settled(pad) == "reads 7"  # the stored drawing
+    erase(pad)
+    for strokes, expected in ((SEVEN, "reads 7"), (TWO, "reads 2"), (SEVEN, "reads 7")):
+        draw(pad, strokes)
+        assert settled(pad) == expected
+        assert pad.locator(".digit-pad img").get_attribute("alt").endswith(expected)
+        pad.locator(".digit-pad").screenshot(path=SCREENSHOTS / f"08_{expected.replace(' ', '_')}.png")
+        erase(pad)
+
+
+def test_undo_and_the_keys(pad):
+    draw(pad, SEVEN)
+    assert settled(pad) == "reads 7"
+    draw(pad, [[[40, 250], [240, 30]], [[40, 30], [240, 250]]])
+    settled(pad)
+    pad.get_by_role("button", name="Undo").click()
+    pad.keyboard.press("Control+z")  # the button has the focus
+    assert settled(pad) == "reads 7"
+    cells = len(prompts(pad))
+    pad.locator(".digit-pad canvas").focus()
+    pad.keyboard.press("Delete")
+    assert settled(pad) == "draw a digit"
+    pad.keyboard.press("Tab")
+    assert pad.evaluate("document.activeElement.textContent") == "Undo"
+    assert len(prompts(pad)) == cells, "a key went to the notebook"
+
+
+def test_a_finger_draws_too(pad):
+    fingers = pad.context.new_cdp_session(pad)
+    (stroke,) = on_screen(pad, SEVEN)
+    for number, (x, y) in enumerate(stroke):
+        touch = {"type": "touchMove" if number else "touchStart", "touchPoints": [{"x": x, "y": y}]}
+        fingers.send("Input.dispatchTouchEvent", touch)
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert settled(pad) == "reads 7"
+    erase(pad)
+
+
+@pytest.mark.parametrize(
+    ("strokes", "answers"),
+    [
+        ([[[140, 140]]], "draw a digit"),
+        ([[[2, 5], [2, 278]]], r"reads \d"),
+        ([[[150, 150], [400, 150], [400, -50], [150, -50]]], r"reads \d"),
+        ([[[10, y], [270, y + 10]] for y in range(5, 275, 18)], r"reads \d"),
+        (np.random.default_rng(0).integers(0, SIDE, (3, 40, 2)).tolist(), r"reads \d"),
+    ],
+    ids=["dot", "edge", "beyond", "black", "scribble"],
+)
+def test_odd_drawings_get_an_answer(strokes, answers, pad):
+    draw(pad, strokes, steps=2)
+    assert re.fullmatch(answers, settled(pad))
+    erase(pad)
+    assert pad.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+
+
+def test_the_picture_follows_the_hand_within_100_milliseconds(pad):
+    """From a movement of the pointer in the browser to the new picture in it, kernel and all."""
+    pad.evaluate("""() => {
+        const canvas = document.querySelector('.digit-pad canvas'), picture = document.querySelector('.digit-pad img');
+        window.delays = [];
+        canvas.addEventListener('pointermove', () => { window.moved = performance.now(); });
+        picture.addEventListener('load', () => window.delays.push(performance.now() - window.moved));
+    }""")
+    turns = np.linspace(0, 4, 25)
+    spiral = [(140 + 25 * turn * np.cos(turn), 140 + 25 * turn * np.sin(turn)) for turn in turns]
+    ((first, *others),) = on_screen(pad, [spiral])
+    pad.mouse.move(*first)
+    pad.mouse.down()
+    for point in others:
+        pad.mouse.move(*point)
+        pad.wait_for_timeout(150)
+    pad.mouse.up()
+    delays = pad.evaluate("window.delays")
+    print(f"from the pointer to the picture: median {statistics.median(delays):.0f} ms, longest {max(delays):.0f} ms")
+    assert len(delays) >= 15
+    assert statistics.median(delays) < 100
+    erase(pad)
+
+
+def test_fifty_traced_digits_are_read_as_the_digits_themselves(pad):
+    """The first 50 digits of the test set, thinned to lines and drawn on the pad with the mouse."""
+    pytest.importorskip("skimage")
+    from tracing import FINE, trace
+
+    images, _ = load_mnist(train=False, size=28, scaling="paper")
+    digits = ((images[:50, 0] + 0.1) / 1.275 * 255).round().byte().numpy()
+    net = load_weights(LeNet5(), ROOT / "weights" / "original_1998_60000_seed0.safetensors")
+    alike, scale = 0, SIDE / 28
+    for digit in digits:
+        strokes = [[(scale * x, scale * y) for x, y in [*stroke[:-1:FINE], stroke[-1]]] for stroke in trace(digit)]
+        draw(pad, strokes, steps=1)
+        expected = predict(net, network_input(digit)).item()
+        alike += settled(pad) == f"reads {expected}"
+        erase(pad)
+    print(f"{alike} of 50 traced digits are read as the digits themselves")
+    assert alike >= 46
