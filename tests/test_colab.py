@@ -1,7 +1,7 @@
 """The Colab road: each notebook alone in an empty folder, the repository only at its web address.
 
 git is told to take a copy of this repository, at a file:// address, for the web address. `make test` runs
-the set-up cell so; `make test-colab` runs every notebook from top to bottom, twice, in an environment with
+the set-up cell so, twice; `make test-colab` runs every notebook from top to bottom in an environment with
 Colab's IPython, ipykernel and ipywidgets, and without d2l.
 """
 
@@ -88,7 +88,7 @@ def strict_text(notebook):
 @pytest.mark.colab
 @pytest.mark.skipif(not COLAB_PYTHON.exists(), reason="needs the environment that `make test-colab` makes")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_runs_twice_as_in_colab(path, as_in_colab, tmp_path, monkeypatch):
+def test_the_notebook_runs_as_in_colab(path, as_in_colab, tmp_path, monkeypatch):
     kernel = tmp_path / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
     command = [str(COLAB_PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -98,8 +98,7 @@ def test_the_notebook_runs_twice_as_in_colab(path, as_in_colab, tmp_path, monkey
     shutil.copyfile(path, as_in_colab / path.name)
     stored = strict_text(nbformat.read(path, as_version=4))
     subprocess.run([COLAB_PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", "d2l"], check=True)
-    for _ in range(2):
-        notebook, peak = run_notebook(as_in_colab / path.name, as_in_colab)
-        assert strict_text(notebook) == stored
-        print(f"{path.stem}: peak memory {peak:.2f} GiB")
-        assert peak < 2
+    notebook, peak = run_notebook(as_in_colab / path.name, as_in_colab)
+    assert strict_text(notebook) == stored
+    print(f"{path.stem}: peak memory {peak:.2f} GiB")
+    assert peak < 2
