@@ -142,7 +142,13 @@ class LayerView:
         """Return the view of `digit` (uint8 [28, 28] or None) as PNG, bytes, and the answer in words."""
         if digit is None:
             return self._finish(self.ground.copy(), NOTHING, None), NOTHING
-        states = layer_states(self.net, network_input(digit))
+        # One digit is too little to share between threads, and they wait long for each other on a busy machine.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            states = layer_states(self.net, network_input(digit))
+        finally:
+            torch.set_num_threads(threads)
         canvas = np.array(self.ground)
         self._paint(canvas, "input", states["input"][0, 0], INK, -0.1, 1.175)
         for name in ("c1", "s2", "c3", "s4"):

@@ -33,7 +33,8 @@ def make(folder):
     here = Path(site.getsitepackages()[0])
     for entry in here.iterdir():
         name = entry.name.split(".")[0].split("-")[0]
-        if name in SHARED or entry.name.endswith(".libs"):
+        # psygnal's compiled parts lie beside it, under a name that changes with its release.
+        if name in SHARED or name.endswith("__mypyc") or entry.name.endswith(".libs"):
             (links / entry.name).symlink_to(entry)
     site_packages = next(folder.glob("lib/python*/site-packages"))
     # Its own packages come first, so IPython and the like stay Colab's.

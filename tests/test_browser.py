@@ -120,7 +120,7 @@ def prompts(page):
 
 
 def run_all(page, each_time=lambda: None, limit=400):
-    """Run all cells by the menu and wait; `each_time` is called several times a second. Fail on an error output."""
+    """Run all cells by the menu and wait; `each_time` is called twice a second. Fail on an error output."""
     page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
     page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
     page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for(state="attached")
@@ -128,7 +128,7 @@ def run_all(page, each_time=lambda: None, limit=400):
     while any("*" in prompt for prompt in prompts(page)):
         assert time.monotonic() < end, f"still running after {limit} seconds: {prompts(page)}"
         each_time()
-        page.wait_for_timeout(200)
+        page.wait_for_timeout(500)
     errors = page.locator(
         "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']"
     ).all_inner_texts()
