@@ -5,8 +5,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+EXPERIMENTS := c3_tables, modern_lenet, original_1998, speed or tutorial_lenet
 
-.PHONY: help lab test test-colab test-browser lint notebook results-original results-modern address clean
+.PHONY: help lab test test-colab test-browser lint notebook address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -15,8 +16,8 @@ help:
 	@echo "make test-browser               every notebook in JupyterLab, in a real browser (needs Chromium or Chrome)"
 	@echo "make lint                       ruff over the Python files, zizmor over the workflows"
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
-	@echo "make results-original           train LeNet-5 as in 1998, all stored runs (hours; goes on where it stopped)"
-	@echo "make results-modern             train every rung of notebook 06's ladder (hours; goes on where it stopped)"
+	@echo "make results-NAME               do what results/NAME.json lacks (minutes to hours; goes on where it stopped);"
+	@echo "                                NAME is $(EXPERIMENTS)"
 	@echo "make address URL=https://...    write the repository's web address wherever it stands"
 	@echo "make clean                      remove the environments and the unpacked data"
 
@@ -34,8 +35,8 @@ test: $(VENV)/installed
 	$(RUN) -m pytest --nbval --durations=10
 
 # IPython, ipykernel and ipywidgets as Colab has them (August 2026), everything else from .venv except d2l.
-$(VENV)-colab/installed: $(VENV)/installed tests/colab_environment.py
-	$(RUN) tests/colab_environment.py $(VENV)-colab
+$(VENV)-colab/installed: $(VENV)/installed tools/colab_environment.py
+	$(RUN) -m tools.colab_environment $(VENV)-colab
 	touch $@
 
 test-colab: $(VENV)-colab/installed
@@ -62,19 +63,14 @@ lint: $(VENV)/lint
 
 notebook: $(VENV)/installed
 	$(RUN) -m jupyter nbconvert --to notebook --execute --inplace notebooks/$(NAME).ipynb
-	$(RUN) tests/notebook_rules.py --tidy
+	$(RUN) -m tools.notebook_rules --tidy
 
 # Skips the runs that results/ already holds: remove a record there to make it anew.
-results-original: $(VENV)/installed
-	$(RUN) experiments/original_1998.py choices
-	$(RUN) experiments/original_1998.py runs
-
-results-modern: $(VENV)/installed
-	$(RUN) experiments/modern_lenet.py choices
-	$(RUN) experiments/modern_lenet.py runs
+results-%: $(VENV)/installed
+	$(RUN) -m experiments.$*
 
 address: $(VENV)/installed
-	$(RUN) tests/repository_address.py $(URL)
+	$(RUN) -m tools.repository_address $(URL)
 
 clean:
 	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser tests/screenshots data/MNIST/raw/*-ubyte

@@ -1,7 +1,7 @@
 """The drawing pad of notebook 08: strokes become a digit as MNIST has them, and a view of LeNet-5 reading it.
 
-prepare() and network_input() turn strokes into an image, layer_states() runs the 1998 network on it, LayerView draws
-what it finds as one picture, and DigitPad is the widget that brings them together.
+prepare() and network_input() turn strokes into an image, layer_activations() runs the 1998 network on it, LayerView
+draws what it finds as one picture, and DigitPad is the widget that brings them together.
 """
 
 import base64
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
-from torch.nn import functional as F
 
-from lenet_utils import C3_TABLE, COLOURS
+from lenet import C3_TABLE
+from lenet_utils import COLOURS, as_images
 
 SIDE = 280  # of the pad: ten of its units are a pixel of MNIST
 PEN = 26  # width of the line, as wide for its height as the lines of MNIST's training digits are on average
@@ -79,27 +79,26 @@ def _centre(box):
 
 def network_input(digit):
     """Return a digit, uint8 [28, 28], as load_mnist(scaling="paper") would: float32 [1, 1, 32, 32]."""
-    image = F.pad(torch.tensor(digit), (2, 2, 2, 2)).float().div_(255).mul_(1.175 + 0.1).sub_(0.1)
-    return image[None, None]
+    return as_images(torch.tensor(digit)[None], scaling="paper")
 
 
 # ----------------------------------------------------------------------------------- a look into the network
 
 
-def layer_states(net, images):
-    """Return every layer's states of the LeNet5 `net` for `images` [N, 1, 32, 32], in a dict by the layer's name.
+def layer_activations(net, images):
+    """Return every layer's activations in the LeNet5 `net` for `images` [N, 1, 32, 32], in a dict by the layer's name.
 
-    "input" holds the images, "c1" to "f6" the states after the squashing function ([N, maps, side, side]; f6 [N, 84]),
+    "input" holds the images, "c1" to "f6" what comes out of the squashing function ([N, maps, side, side]; f6 [N, 84]),
     "output" the distances [N, 10].
     """
-    states = {"input": images}
+    activations = {"input": images}
     with torch.no_grad():
         for name in ("c1", "s2", "c3", "s4", "c5"):
-            *_, before = states.values()
-            states[name] = net.squash(getattr(net, name)(before))
-        states["f6"] = net.squash(net.f6(states["c5"].flatten(1)))
-        states["output"] = net.output(states["f6"])
-    return states
+            *_, before = activations.values()
+            activations[name] = net.squash(getattr(net, name)(before))
+        activations["f6"] = net.squash(net.f6(activations["c5"].flatten(1)))
+        activations["output"] = net.output(activations["f6"])
+    return activations
 
 
 def _ramp(colours):
@@ -109,7 +108,7 @@ def _ramp(colours):
     return np.stack([np.interp(at, range(len(stops)), stops[:, i]) for i in range(3)], axis=1).round().astype(np.uint8)
 
 
-SIGNED = _ramp([COLOURS["train"], "#FFFFFF", COLOURS["test"]])  # states from -1.7159 to 1.7159
+SIGNED = _ramp([COLOURS["train"], "#FFFFFF", COLOURS["test"]])  # activations from -1.7159 to 1.7159
 INK = _ramp(["#FFFFFF", "#000000"])  # the input, from -0.1 to 1.175
 
 
@@ -119,9 +118,9 @@ class LayerView:
         view = LayerView(net)
         png, answer = view(digit)        # a uint8 [28, 28], or None for an empty pad
 
-    Blue states are negative, orange ones positive, white is 0. Under C1 the connection table stands between the maps of
-    S2, a row each, and those of C3, a column each. F6 is drawn as 7 x 12 units next to the ten bitmaps, with the
-    distance to each below it. What no digit changes is drawn once.
+    Blue is below 0, orange above, white is 0. Under C1 the connection table stands between the maps of S2, a row each,
+    and those of C3, a column each. F6 is drawn as 7 x 12 units next to the ten bitmaps, with the distance to each below
+    it. What no digit changes is drawn once.
     """
 
     width, height, pixels = 660, 516, 2
@@ -146,17 +145,17 @@ class LayerView:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            states = layer_states(self.net, network_input(digit))
+            activations = layer_activations(self.net, network_input(digit))
         finally:
             torch.set_num_threads(threads)
         canvas = np.array(self.ground)
-        self._paint(canvas, "input", states["input"][0, 0], INK, -0.1, 1.175)
+        self._paint(canvas, "input", activations["input"][0, 0], INK, -0.1, 1.175)
         for name in ("c1", "s2", "c3", "s4"):
-            for number, cells in enumerate(states[name][0]):
+            for number, cells in enumerate(activations[name][0]):
                 self._paint(canvas, (name, number), cells)
-        self._paint(canvas, "c5", states["c5"].view(1, 120))
-        self._paint(canvas, "f6", states["f6"].view(12, 7))
-        distances = states["output"][0]
+        self._paint(canvas, "c5", activations["c5"].view(1, 120))
+        self._paint(canvas, "f6", activations["f6"].view(12, 7))
+        distances = activations["output"][0]
         answer = f"reads {distances.argmin().item()}"
         return self._finish(Image.fromarray(canvas), answer, distances.tolist()), answer
 
@@ -186,7 +185,7 @@ class LayerView:
             ("input 32 x 32", 2, 2), ("C1: 6 maps of 28 x 28", 112, 2), ("S2: 6 of 14 x 14", 2, 127),
             ("the dots show which maps of S2 (rows) each map of C3 (columns) sees", 112, 127),
             ("C3", 16, 346), ("S4", 16, 380), ("C5", 16, 406), ("F6", 16, 455), ("distance", 52, 498),
-            ("states: blue below 0, orange above", 112, 82),
+            ("activations: blue below 0, orange above", 112, 82),
         ):  # fmt: skip
             self._write(draw, x, y, text)
         for i, row in enumerate(C3_TABLE):

@@ -1,39 +1,51 @@
-"""What the LeNet-5 notebooks share: data, networks, training with a live plot, saved weights.
+"""What the LeNet-5 notebooks share: claims and figures, data, training with a live plot, saved weights.
 
-Each piece is built step by step in the notebook that teaches it; here stands the tidy version that
-the later notebooks import.
+The networks themselves are in lenet.py; their names can be had from here too.
 """
 
 import gzip
 import hashlib
 import io
+import json
 import math
 import os
 import random
 import tempfile
 import time
-from collections import OrderedDict
-from numbers import Integral
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import safetensors.torch
 import torch
-import torchvision
 from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from safetensors import SafetensorError, safe_open
-from torch import nn
 from torch.nn import functional as F
+from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_url
 
-DATA = Path(__file__).resolve().parent / "data"
+from lenet import C3_TABLE as C3_TABLE
+from lenet import LeNet5 as LeNet5
+from lenet import PartialConv2d as PartialConv2d
+from lenet import RBFOutput
+from lenet import ScaledTanh as ScaledTanh
+from lenet import Subsample as Subsample
+from lenet import layer_table as layer_table
+from lenet import modern_lenet as modern_lenet
+from lenet import output_size as output_size
+from lenet import tutorial_lenet as tutorial_lenet
+
+ROOT = Path(__file__).resolve().parent
+DATA = ROOT / "data"
 
 # Mean and standard deviation of the 60,000 original 28 x 28 training images, pixels in [0, 1]
 # (notebook 03 computes them).
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+# The 1998 paper's scaling (section II.B).
+BACKGROUND, FOREGROUND = -0.1, 1.175
 
 COLOURS = {"train": "#0072B2", "test": "#D55E00", "validation": "#009E73", "grey": "#6E6E6E"}
 
@@ -63,21 +75,20 @@ def pick_device():
 
 def use_plot_style():
     """Give every figure of the notebooks one look: sharp, white behind (legible in dark themes too)."""
-    plt.rcParams.update(
-        {
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "savefig.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())),
-            "image.cmap": "gray_r",
-            "font.size": 10,
-        }
-    )
+    plt.rcParams.update({
+        "figure.dpi": 100, "figure.facecolor": "white", "savefig.facecolor": "white", "font.size": 10,
+        "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())), "image.cmap": "gray_r",
+    })  # fmt: skip
     if get_ipython() is not None:
         set_matplotlib_formats("retina")
+
+
+def claim(statement, holds):
+    """Print `statement` and whether it holds; AssertionError, which stops the notebook, if it does not."""
+    print(f"{statement}: {bool(holds)}")
+    if not holds:
+        raise AssertionError(statement)
 
 
 def check(answer, expected):
@@ -88,6 +99,33 @@ def check(answer, expected):
         print(f"Correct: {expected}")
     else:
         print(f"Not yet: the answer should be {expected}, yours is {answer}.")
+
+
+def show_images(images, titles=(), columns=10, row_titles=(), scale=0.8, **options):
+    """Draw images [height, width] in rows of `columns`, without ticks; None leaves a place empty.
+
+    titles: one above each image. row_titles: one at the left of each row. scale: inches a column. options: imshow's.
+    """
+    rows, height = math.ceil(len(images) / columns), scale * (1.3 if len(titles) else 1)
+    width = columns * scale + (1 if len(row_titles) else 0)
+    fig, axes = plt.subplots(rows, columns, figsize=(width, rows * height), squeeze=False)
+    for ax, image, title in zip_longest(axes.flat, images, titles):
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        if image is not None:
+            ax.imshow(image, **options)
+            ax.set_title(title or "", fontsize=8, pad=3)
+    for ax, title in zip(axes[:, 0], row_titles, strict=False):
+        ax.set_ylabel(title, rotation=0, ha="right", va="center")
+    plt.show()
+
+
+def read_runs(name):
+    """Return the record results/`name`.json, and its runs by kind: {kind: [run, ...]}, in the order of their seeds."""
+    record, runs = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")), {}
+    for run in sorted(record["runs"], key=lambda run: run.get("seed", 0)):
+        runs.setdefault(run["kind"], []).append(run)
+    return record, runs
 
 
 # ------------------------------------------------------------------------------------------------ data
@@ -113,16 +151,22 @@ def load_mnist(train, size=32, scaling="standard", device="cpu", root=DATA):
         raise ValueError(f'scaling must be "standard" or "paper", not {scaling!r}.')
     split = "train" if train else "t10k"
     pixels = np.frombuffer(_read_mnist_file(root, f"{split}-images-idx3-ubyte.gz"), np.uint8, offset=16)
-    classes = np.frombuffer(_read_mnist_file(root, f"{split}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
-    images = torch.tensor(pixels, device=device).reshape(-1, 1, 28, 28)
-    labels = torch.tensor(classes, device=device).long()
+    labels = np.frombuffer(_read_mnist_file(root, f"{split}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
+    images = as_images(torch.tensor(pixels, device=device).view(-1, 28, 28), size, scaling)
+    return images, torch.tensor(labels, device=device).long()
+
+
+def as_images(pixels, size=32, scaling="standard"):
+    """Return pixels, uint8 [N, 28, 28], as load_mnist would: float32 [N, 1, size, size]."""
     margin = (size - 28) // 2
-    images = F.pad(images, (margin, margin, margin, margin)).float().div_(255)
+    return scale_(F.pad(pixels[:, None], (margin, margin, margin, margin)).float().div_(255), scaling)
+
+
+def scale_(grey, scaling):
+    """Bring grey levels, float from 0 (background) to 1 (ink), to a scaling of load_mnist, in place; return them."""
     if scaling == "standard":
-        images.sub_(MNIST_MEAN).div_(MNIST_STD)
-    else:
-        images.mul_(1.175 + 0.1).sub_(0.1)
-    return images, labels
+        return grey.sub_(MNIST_MEAN).div_(MNIST_STD)
+    return grey.mul_(FOREGROUND - BACKGROUND).add_(BACKGROUND)
 
 
 def _read_mnist_file(root, name):
@@ -132,7 +176,7 @@ def _read_mnist_file(root, name):
     if not path.exists():
         _download_mnist_file(raw, name)
     packed = path.read_bytes()
-    expected, found = dict(torchvision.datasets.MNIST.resources)[name], hashlib.md5(packed).hexdigest()
+    expected, found = dict(MNIST.resources)[name], hashlib.md5(packed).hexdigest()
     if found != expected:
         raise ValueError(
             f"{path} is not the official MNIST file: its MD5 is {found}, expected {expected}. "
@@ -148,11 +192,11 @@ def _read_mnist_file(root, name):
 
 def _download_mnist_file(raw, name):
     """Download one MNIST file into the folder `raw`, whole or not at all."""
-    md5 = dict(torchvision.datasets.MNIST.resources)[name]
+    md5 = dict(MNIST.resources)[name]
     try:
         raw.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=raw) as folder:
-            for mirror in torchvision.datasets.MNIST.mirrors:
+            for mirror in MNIST.mirrors:
                 try:
                     download_url(mirror + name, folder, name, md5)
                 except (OSError, RuntimeError):
@@ -168,343 +212,6 @@ def _download_mnist_file(raw, name):
         f"{raw / name} is missing and no MNIST mirror could be reached: "
         f"connect to the internet, or copy the four .gz files into {raw}."
     )
-
-
-# -------------------------------------------------------------------------------------------- networks
-
-
-def output_size(size, kernel_size, stride=1, padding=0):
-    """Return how many positions a window has along one side: floor((size + 2 padding - kernel) / stride) + 1.
-
-    size: cells along the input's side. kernel_size: cells the window covers. stride: cells it moves at a
-    time. padding: cells added at each end. Convolutions and pooling layers obey it alike (notebook 01
-    derives it). Raises ValueError, with the numbers, for anything but whole numbers in range and for a
-    window larger than the padded input.
-    """
-    arguments = {"size": (size, 1), "kernel_size": (kernel_size, 1), "stride": (stride, 1), "padding": (padding, 0)}
-    for name, (value, least) in arguments.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
-    padded = size + 2 * padding
-    if kernel_size > padded:
-        raise ValueError(
-            f"A window of {kernel_size} does not fit into {padded} cells (size {size}, padding {padding} at each end)."
-        )
-    return (padded - kernel_size) // stride + 1
-
-
-# Table I of the 1998 paper: row i holds the maps of S2 (columns) that map i of C3 sees.
-C3_TABLE = torch.tensor(
-    [[digit == "1" for digit in row] for row in """
-    111000 011100 001110 000111 100011 110001
-    111100 011110 001111 100111 110011 111001
-    110110 011011 101101
-    111111
-    """.split()]
-)  # fmt: skip
-
-
-class PartialConv2d(nn.Module):
-    """A convolution (stride 1, no padding) in which each output map sees only some of the input maps.
-
-    table: bool tensor [output maps, input maps], True where there is a connection; every output map needs
-        at least one. kernel_size: side of the square kernels.
-
-    Maps [N, input maps, H, W] in, [N, output maps, H - kernel_size + 1, W - kernel_size + 1] out. `weight`
-    [connections, kernel_size, kernel_size] holds the kernels that exist, in the table's order row by row;
-    `bias` [output maps] is one for each map. Absent weights are nowhere, so the optimiser, the initialiser
-    and the parameter count cannot meet them. Raises ValueError for a malformed table or kernel size.
-    Source: layer C3 of the 1998 paper, section II.B and Table I.
-    """
-
-    stride = 1
-
-    def __init__(self, table, kernel_size):
-        super().__init__()
-        if not isinstance(table, torch.Tensor) or table.dtype != torch.bool or table.dim() != 2:
-            found = f"{table.dtype} {list(table.shape)}" if isinstance(table, torch.Tensor) else repr(table)
-            raise ValueError(f"table must be a bool tensor [output maps, input maps], not {found}.")
-        if table.numel() == 0 or not table.any(dim=1).all():
-            empty = (~table.any(dim=1)).nonzero().flatten().tolist()
-            raise ValueError(f"Every output map needs an input map; without one in this table: {empty or 'all'}.")
-        if not isinstance(kernel_size, int) or isinstance(kernel_size, bool) or kernel_size < 1:
-            raise ValueError(f"kernel_size must be a whole number of at least 1, not {kernel_size!r}.")
-        self.kernel_size = kernel_size
-        self.weight = nn.Parameter(torch.empty(int(table.sum()), kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.empty(len(table)))
-        # Not saved with the weights: table and positions belong to the architecture, as kernel_size does.
-        self.register_buffer("table", table.clone(), persistent=False)
-        self.register_buffer("positions", table.flatten().nonzero().flatten(), persistent=False)
-        self.reset_parameters()
-
-    def reset_parameters(self, gain=1.0):
-        """Draw weights and biases uniformly from ±gain / sqrt(fan-in), as nn.Conv2d does with gain 1.
-
-        The fan-in of an output map counts the connections it has: input maps in its row times kernel_size².
-        """
-        with torch.no_grad():
-            bound = gain / (self.table.sum(dim=1) * self.kernel_size**2).sqrt()
-            rows = self.positions // self.table.shape[1]  # the output map of each kernel
-            self.weight.uniform_(-1, 1).mul_(bound[rows, None, None])
-            self.bias.uniform_(-1, 1).mul_(bound)
-
-    def dense_weight(self):
-        """Return the kernels as a dense convolution's, [output maps, input maps, k, k], zero where there is none."""
-        outputs, inputs = self.table.shape
-        dense = self.weight.new_zeros(outputs * inputs, self.kernel_size, self.kernel_size)
-        dense = dense.index_copy(0, self.positions, self.weight)
-        return dense.view(outputs, inputs, self.kernel_size, self.kernel_size)
-
-    def forward(self, maps):
-        return F.conv2d(maps, self.dense_weight(), self.bias)
-
-    def extra_repr(self):
-        outputs, inputs = self.table.shape
-        return f"{inputs}, {outputs}, kernel_size={self.kernel_size}, kernels={len(self.weight)} of {outputs * inputs}"
-
-
-class Subsample(nn.Module):
-    """Trainable subsampling: the sum of each 2 x 2 window times the map's coefficient, plus the map's bias.
-
-    Maps [N, channels, H, W] in, [N, channels, H // 2, W // 2] out; 2 trainable numbers a map. It starts as
-    an average (coefficient 0.25, bias 0). Source: layers S2 and S4 of the 1998 paper, section II.B; the
-    squashing function that follows there is ScaledTanh.
-    """
-
-    kernel_size = stride = 2
-
-    def __init__(self, channels):
-        super().__init__()
-        if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
-            raise ValueError(f"channels must be a whole number of at least 1, not {channels!r}.")
-        self.coefficient = nn.Parameter(torch.full((channels,), 0.25))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, maps):
-        sums = 4 * F.avg_pool2d(maps, 2)  # times a power of two: exact
-        return sums * self.coefficient[:, None, None] + self.bias[:, None, None]
-
-    def extra_repr(self):
-        return f"{len(self.coefficient)}"
-
-
-class ScaledTanh(nn.Module):
-    """The paper's squashing function 1.7159 tanh(2a / 3), so that f(1) = 1 and f(-1) = -1 (Appendix A)."""
-
-    def forward(self, activations):
-        return 1.7159 * torch.tanh(2 / 3 * activations)
-
-
-# The ten digits as 7 x 12 bitmaps, the codes of the output layer: one byte a row from the top, 7 bits, the
-# highest at the left. Transcribed from the paper's Figure 3 by W.-H. Wang ("LeNet-from-Scratch", 2018).
-_BITMAPS = """
-    3e001c3663636363361c0000 0c1c3c0c0c0c0c0c0c3f0000 3e003e6343061c30607f0000 7f03060c1e030303633e0000
-    3e00003333736363673f0303 3e007f60603c1e03633e0000 1e3060607e736363733e0000 7f0303060c0c181818180000
-    3e6363633e636363633e0000 3e676363673f0303063c0000
-"""
-
-
-class RBFOutput(nn.Module):
-    """The paper's output layer: the squared Euclidean distance to each digit's 7 x 12 bitmap of +1 and -1.
-
-    [N, 84] in, distances [N, 10] out; the class is the smallest. `bitmaps` [10, 84] is fixed: nothing here
-    is trained. Source: section II.B and Figure 3 of the 1998 paper.
-    """
-
-    def __init__(self):
-        super().__init__()
-        bits = [f"{byte:07b}" for code in _BITMAPS.split() for byte in bytes.fromhex(code)]
-        bitmaps = torch.tensor([2.0 * int(bit) - 1 for bit in "".join(bits)]).view(10, 84)
-        self.register_buffer("bitmaps", bitmaps, persistent=False)
-
-    def forward(self, features):
-        return (features[:, None] - self.bitmaps).square().sum(dim=2)
-
-
-class LeNet5(nn.Module):
-    """LeNet-5 as published in 1998: 60,000 trainable parameters, 340,908 connections.
-
-    Images [N, 1, 32, 32] in, distances to the ten digits' bitmaps [N, 10] out (the class is the smallest).
-    The seven children are the paper's layers; ScaledTanh follows each of the first six. The weights start
-    uniform in ±2.4 / sqrt(fan-in) and the subsampling layers as averages. The paper's Appendix A has no root
-    there; taken literally, its ±2.4 / fan-in does not train (notebook 05).
-    Source: section II.B of the 1998 paper.
-    """
-
-    squash = ScaledTanh()  # on the class: it has nothing to train, and the children are the paper's layers
-
-    def __init__(self):
-        super().__init__()
-        self.c1 = nn.Conv2d(1, 6, kernel_size=5)
-        self.s2 = Subsample(6)
-        self.c3 = PartialConv2d(C3_TABLE, kernel_size=5)
-        self.s4 = Subsample(16)
-        self.c5 = nn.Conv2d(16, 120, kernel_size=5)
-        self.f6 = nn.Linear(120, 84)
-        self.output = RBFOutput()
-        self.c3.reset_parameters(gain=2.4)
-        for layer in (self.c1, self.c5, self.f6):
-            bound = 2.4 / math.sqrt(layer.weight[0].numel())
-            nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.uniform_(layer.bias, -bound, bound)
-
-    def forward(self, images):
-        maps = images
-        for layer in (self.c1, self.s2, self.c3, self.s4, self.c5):
-            maps = self.squash(layer(maps))
-        return self.output(self.squash(self.f6(maps.flatten(1))))
-
-
-def tutorial_lenet():
-    """Return the LeNet of *Dive into Deep Learning* (d2l, section 7.6): an nn.Sequential, 61,706 parameters.
-
-    Images [N, 1, 28, 28] in (padding 2 makes up for the missing border), logits [N, 10] out. Sigmoid,
-    average pooling and no connection table: what departs from 1998 is listed in notebook 01. The
-    weights start as Xavier uniform, without which this network hardly learns.
-    """
-    net = nn.Sequential(
-        nn.Conv2d(1, 6, kernel_size=5, padding=2), nn.Sigmoid(),
-        nn.AvgPool2d(kernel_size=2, stride=2),
-        nn.Conv2d(6, 16, kernel_size=5), nn.Sigmoid(),
-        nn.AvgPool2d(kernel_size=2, stride=2),
-        nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120), nn.Sigmoid(),
-        nn.Linear(120, 84), nn.Sigmoid(),
-        nn.Linear(84, 10),
-    )  # fmt: skip
-    for layer in net:
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.xavier_uniform_(layer.weight)
-    net.network = "tutorial_lenet()"
-    return net
-
-
-def modern_lenet():
-    """Return the best rung of notebook 06: the layers and the table of LeNet5 in a network of today, 61,258 parameters.
-
-    Images [N, 1, 32, 32] in, logits [N, 10] out. The 60,000 parameters of LeNet5 are here, first weights included; its
-    coefficients and biases of S2 and S4 are those of a batch normalisation after average pooling. SiLU replaces the
-    scaled tanh, C5 and F6 are normalised too, and a trained linear layer takes the place of the fixed bitmaps. The
-    children have the paper's names, and each but the output ends in its activation.
-    """
-    old = LeNet5()
-    net = nn.Sequential(
-        OrderedDict(
-            c1=nn.Sequential(old.c1, nn.SiLU()),
-            s2=nn.Sequential(nn.AvgPool2d(2), nn.BatchNorm2d(6), nn.SiLU()),
-            c3=nn.Sequential(old.c3, nn.SiLU()),
-            s4=nn.Sequential(nn.AvgPool2d(2), nn.BatchNorm2d(16), nn.SiLU()),
-            c5=nn.Sequential(old.c5, nn.Flatten(), nn.BatchNorm1d(120), nn.SiLU()),
-            f6=nn.Sequential(old.f6, nn.BatchNorm1d(84), nn.SiLU()),
-            output=nn.Linear(84, 10),
-        )
-    )
-    net.network = "modern_lenet()"
-    return net
-
-
-# Layers that work on each number by itself (or reorder them): nothing to count.
-_ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softmax, nn.LogSoftmax,
-                nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Unflatten, ScaledTanh)  # fmt: skip
-
-
-def layer_table(net, input_shape=(1, 32, 32)):
-    """Run `net` on one input of `input_shape` (channels, height, width) and return a DataFrame, one row a layer.
-
-    layer: the layer's name in the network. output: its shape, without the batch. parameters: trainable ones.
-    connections: inputs of all units, the bias counted as one, as in the paper (the cells that a convolution
-    pads with count too). macs: multiplications by a weight. receptive_field: side, in input pixels, of the
-    square that one unit depends on.
-
-    Activations, dropout and flattening have nothing to count and no row. It knows Conv2d, PartialConv2d,
-    AvgPool2d, MaxPool2d, Subsample, BatchNorm1d and 2d, Linear and RBFOutput, one after the other. What it cannot
-    count is <NA>: connections and macs of any other layer, and the receptive field from there on (also after a kernel
-    that is not square, and after a step of `forward` that changes the size but is no layer). Raises
-    ValueError if the input does not fit, or if trainable parameters belong to no layer that ran.
-    """
-    import pandas as pd  # here, because it takes half a second and most notebooks do without
-
-    calls = []
-    leaves = {layer: name for name, layer in net.named_modules() if not list(layer.children())}
-    hooks = [
-        leaf.register_forward_hook(lambda layer, ins, out: calls.append((layer, ins[0].shape[1:], out.shape[1:])))
-        for leaf in leaves
-    ]
-    modes = {layer: layer.training for layer in net.modules()}
-    net.eval()
-    try:
-        with torch.no_grad():
-            net(next(net.parameters(), torch.empty(0)).new_zeros(1, *input_shape))
-    except RuntimeError as error:
-        raise ValueError(f"An input of shape {tuple(input_shape)} does not fit this network: {error}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, mode in modes.items():
-            layer.training = mode
-
-    rows, counted, before = [], set(), torch.Size(input_shape)
-    field, jump = (1 if len(before) == 3 else pd.NA), 1
-    for layer, ins, out in calls:
-        if isinstance(layer, _ELEMENTWISE):
-            continue
-        kind, name = type(layer).__name__, leaves[layer]
-        parameters = 0 if layer in counted else sum(p.numel() for p in layer.parameters() if p.requires_grad)
-        connections, macs, kernel, stride = _count(layer, before, out) or [pd.NA] * 4
-        if ins.numel() != before.numel() or None in (kernel, stride):
-            field = pd.NA
-        else:
-            field, jump = field + (kernel - 1) * jump, jump * stride
-        label = f"{name} {kind}" if name.split(".")[-1].isdigit() else name or kind
-        rows.append((label, tuple(out), parameters, connections, macs, field))
-        counted.add(layer)  # a layer that runs twice brings its parameters once
-        before = out
-    columns = ["layer", "output", "parameters", "connections", "macs", "receptive_field"]
-    table = pd.DataFrame(rows, columns=columns)
-    total = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    if table.parameters.sum() != total:
-        raise ValueError(
-            f"Only {table.parameters.sum():,} of the {total:,} trainable parameters belong to layers that ran."
-        )
-    return table.astype(dict.fromkeys(columns[3:], "Int64"))
-
-
-def _count(layer, before, out):
-    """Return connections, macs, window side and stride of a layer that turns the shape `before` into `out`.
-
-    Side or stride is None where height and width differ; None in all for a layer of another kind.
-    """
-    units = out.numel()
-    if isinstance(layer, (nn.Conv2d, nn.Linear)):
-        macs = units * layer.weight[0].numel()
-        connections = macs + (units if layer.bias is not None else 0)
-    elif isinstance(layer, PartialConv2d):
-        macs = layer.weight.numel() * out[1:].numel()
-        connections = macs + units
-    elif isinstance(layer, Subsample):
-        macs, connections = units, units * (4 + 1)
-    elif isinstance(layer, RBFOutput):
-        macs = connections = layer.bitmaps.numel()
-    elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):  # once trained: one factor and one bias a map
-        return units * (1 + 1), units, 1, 1
-    elif isinstance(layer, (nn.AvgPool2d, nn.MaxPool2d)):
-        macs, connections = 0, units * math.prod(_pair(layer.kernel_size))
-    else:
-        return None
-    if isinstance(layer, (nn.Linear, RBFOutput)):
-        return connections, macs, _side(before[1:]) if len(before) == 3 else 1, 1  # it sees whole maps
-    dilation = _side(getattr(layer, "dilation", 1))
-    kernel, stride = _side(layer.kernel_size), _side(layer.stride)
-    return connections, macs, kernel and dilation and dilation * (kernel - 1) + 1, stride
-
-
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-
-
-def _side(value):
-    height, width = _pair(value)
-    return height if height == width else None
 
 
 # -------------------------------------------------------------------------------------------- training
@@ -533,14 +240,14 @@ class LivePlot:
         self.started = time.perf_counter()
         self.drawing_seconds = self.last_drawing = 0.0
         # Fixed margins: a layout computed anew at every redraw would take longer than the drawing.
-        self.figure, (self.left, self.right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="none")
-        self.figure.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.88, wspace=0.18)
-        plt.close(self.figure)  # or the notebook would show the figure a second time below the cell
+        self.fig, (self.left, self.right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="none")
+        self.fig.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.88, wspace=0.18)
+        plt.close(self.fig)  # or the notebook would show the figure a second time below the cell
         self.left.set(xlabel="epoch", ylabel="loss", xlim=(0, epochs))
         self.right.set(xlabel="epoch", ylabel="accuracy", xlim=(0, epochs), ylim=(0, 1.02))
-        for axes in (self.left, self.right):
-            axes.grid(alpha=0.3)
-            axes.locator_params(nbins=5)  # writing the tick labels takes most of a redraw
+        for ax in (self.left, self.right):
+            ax.grid(alpha=0.3)
+            ax.locator_params(nbins=5)  # writing the tick labels takes most of a redraw
         self.lines = {}
         self.handle = None
 
@@ -554,7 +261,7 @@ class LivePlot:
         elapsed = time.perf_counter() - self.started
         done = epoch - self.first_epoch
         left = round(elapsed / done * (self.epochs - epoch))
-        self.figure.suptitle(
+        self.fig.suptitle(
             f"epoch {epoch:.1f} of {self.epochs} on {self.device}: {done * self.examples / elapsed:,.0f} "
             f"examples/s, {left // 60}:{left % 60:02d} left",
             fontsize=10,
@@ -567,13 +274,12 @@ class LivePlot:
         self._draw()
 
     def _new_line(self, name):
-        axes = self.left if name.endswith("loss") else self.right
+        ax = self.left if name.endswith("loss") else self.right
         colour = COLOURS.get(name.split("_")[0], COLOURS["grey"])
         marker = "" if name.startswith("train") else "o"
-        (line,) = axes.plot(
-            [], [], color=colour, marker=marker, markersize=4, clip_on=False, label=name.replace("_", " ")
-        )
-        axes.legend(frameon=False)
+        label = name.replace("_", " ")
+        (line,) = ax.plot([], [], color=colour, marker=marker, markersize=4, clip_on=False, label=label)
+        ax.legend(frameon=False)
         return line
 
     def _draw(self):
@@ -584,9 +290,9 @@ class LivePlot:
         self.left.autoscale_view(scalex=False)
         self.left.set_ylim(bottom=0)
         # A PNG of fixed size: its text output is always the same. Finer than the screen, yet quick to write.
-        width, height = self.figure.get_size_inches() * 100
+        width, height = self.fig.get_size_inches() * 100
         png = io.BytesIO()
-        self.figure.savefig(png, format="png", dpi=150, pil_kwargs={"compress_level": 1})
+        self.fig.savefig(png, format="png", dpi=150, pil_kwargs={"compress_level": 1})
         picture = Image(png.getvalue(), width=int(width), height=int(height))
         if self.handle is None:
             self.handle = display(picture, display_id=True)
@@ -619,7 +325,13 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
         _check_data(net, data, name)
     images, labels = train
     device, count = images.device, len(images)
-    _check_settings(epochs, lr, batch_size, count)
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr must be a positive number, not {lr!r}.")
+    if not isinstance(batch_size, int) or not 1 <= batch_size <= count:
+        limits = f"from 1 to the {count:,} training examples"
+        raise ValueError(f"batch_size must be a whole number {limits}, not {batch_size!r}.")
     net.to(device)
     if device.type == "cpu":
         # Convolution and pooling run faster here with the feature maps innermost in memory.
@@ -635,9 +347,9 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
             start = time.perf_counter()
             net.train()
             seen, loss_sum, correct = 0, 0.0, torch.zeros((), dtype=torch.int64, device=device)
-            for number, batch in enumerate(_shuffled(count, seed, epoch).to(device).split(batch_size), 1):
-                logits, wanted = net(images[batch]), labels[batch]
-                loss = F.cross_entropy(logits, wanted)
+            for number, batch in enumerate(epoch_order(count, seed, epoch).to(device).split(batch_size), 1):
+                logits = net(images[batch])
+                loss = F.cross_entropy(logits, labels[batch])
                 loss_value = loss.item()
                 if not math.isfinite(loss_value):
                     raise FloatingPointError(f"the loss is {loss_value} in batch {number}")
@@ -649,7 +361,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
                         parameter.grad = None
                 seen += len(batch)
                 loss_sum += loss_value * len(batch)
-                correct += (logits.detach().argmax(dim=1) == wanted).sum()
+                correct += (logits.detach().argmax(dim=1) == labels[batch]).sum()
                 if live and number in points:
                     live.add(epoch + seen / count, train_loss=loss_sum / seen, train_accuracy=correct.item() / seen)
             results = (loss_sum / count, correct.item() / count, evaluate(net, test), time.perf_counter() - start)
@@ -667,20 +379,9 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     return history
 
 
-def _shuffled(count, seed, epoch):
-    """Return a permutation of range(count), the same for the same (seed, epoch) on every device."""
+def epoch_order(count, seed, epoch):
+    """Return the order of `count` digits in an epoch, int64 [count]: the same for the same (seed, epoch) everywhere."""
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
-
-
-def _check_settings(epochs, lr, batch_size, count):
-    if not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr must be a positive number, not {lr!r}.")
-    if not isinstance(batch_size, int) or not 1 <= batch_size <= count:
-        raise ValueError(
-            f"batch_size must be a whole number from 1 to the {count:,} training examples, not {batch_size!r}."
-        )
 
 
 def _check_data(net, data, name):
@@ -706,13 +407,13 @@ def _logits(net, images):
         with torch.no_grad():
             return net(images)
     except RuntimeError as error:
-        wanted = [size for size in (28, 32) if _accepts(net, images, size)]
-        if not wanted or images.shape[-2:] == (wanted[0], wanted[0]):
-            raise
+        size = next((size for size in (28, 32) if _accepts(net, images, size)), None)
         height, width = images.shape[-2:]
+        if size is None or height == width == size:
+            raise
         raise ValueError(
-            f"This network takes {wanted[0]} x {wanted[0]} images, these are {height} x {width}: "
-            f"load them with load_mnist(..., size={wanted[0]})."
+            f"This network takes {size} x {size} images, these are {height} x {width}: "
+            f"load them with load_mnist(..., size={size})."
         ) from error
     finally:
         net.train(training)
@@ -720,11 +421,9 @@ def _logits(net, images):
 
 def _accepts(net, images, size):
     try:
-        with torch.no_grad():
-            net(images.new_zeros(1, 1, size, size))
+        return net(images.new_zeros(1, 1, size, size)) is not None
     except RuntimeError:
         return False
-    return True
 
 
 def predict(net, images):
@@ -743,11 +442,16 @@ def _gives_distances(net):
     return isinstance(last, RBFOutput)
 
 
-def evaluate(net, data):
-    """Return the accuracy (0 to 1) of `net` on `data`, a pair (images, labels). Raises ValueError as fit does."""
+def count_errors(net, data):
+    """Return how many of the digits `data`, a pair (images, labels), `net` misreads. Raises ValueError as fit does."""
     _check_data(net, data, "evaluation")
     images, labels = data
-    return (predict(net, images) == labels).double().mean().item()
+    return (predict(net, images) != labels).sum().item()
+
+
+def evaluate(net, data):
+    """Return the accuracy (0 to 1) of `net` on `data`, a pair (images, labels). Raises ValueError as fit does."""
+    return (len(data[1]) - count_errors(net, data)) / len(data[1])
 
 
 # -------------------------------------------------------------------------------------- saved weights

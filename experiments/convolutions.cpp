@@ -28,8 +28,8 @@ constexpr int FEATURES = MAPS3 * POOLED3 * POOLED3;
 constexpr int PART = 14;                        // C1's rows of 28 are done in two parts: more sums than registers would not help
 
 typedef Lanes Image[SIDE1 + 4][SIDE1 + 4];      // with the two zeros of padding at each side
-// What the backward pass needs of LANES digits: the states of C1, S2 and C3.
-struct States {
+// What the backward pass needs of LANES digits: the activations of C1, S2 and C3.
+struct Activations {
     Lanes c1[MAPS1][SIDE1][SIDE1], s2[MAPS1][POOLED1][POOLED1], c3[MAPS3][SIDE3][SIDE3];
 };
 
@@ -104,16 +104,16 @@ extern "C" {
 
 int lanes() { return LANES; }
 
-// Bytes of States for `count` digits.
-long long states_size(int count) { return (long long)sizeof(States) * ((count + LANES - 1) / LANES); }
+// Bytes of Activations for `count` digits.
+long long buffer_size(int count) { return (long long)sizeof(Activations) * ((count + LANES - 1) / LANES); }
 
-// images [., 28, 28], batch [count] -> features [count, 400], and the states.
+// images [., 28, 28], batch [count] -> features [count, 400], and the activations.
 void forward(const float* images, const long long* batch, int count, const float* w1, const float* b1, const float* w3,
-             const float* b3, States* states, float* features) {
+             const float* b3, Activations* activations, float* features) {
 #pragma omp parallel for schedule(static)
     for (int block = 0; block < (count + LANES - 1) / LANES; block++) {
         static thread_local Image image;
-        States& s = states[block];
+        Activations& s = activations[block];
         int first = block * LANES, here = std::min(LANES, count - first);
         gather(image, images, batch, first, here);
 
@@ -153,7 +153,7 @@ void forward(const float* images, const long long* batch, int count, const float
 
 // Gradients of the features [count, 400] -> gradients of the weights, added to dw1 [6, 5, 5], db1 [6],
 // dw3 [16, 6, 5, 5] and db3 [16].
-void backward(const float* images, const long long* batch, int count, const float* w3, const States* states,
+void backward(const float* images, const long long* batch, int count, const float* w3, const Activations* activations,
               const float* dfeatures, float* dw1, float* db1, float* dw3, float* db3) {
 #pragma omp parallel
     {
@@ -164,7 +164,7 @@ void backward(const float* images, const long long* batch, int count, const floa
         memset(&sum, 0, sizeof sum);
 #pragma omp for schedule(static)
         for (int block = 0; block < (count + LANES - 1) / LANES; block++) {
-            const States& s = states[block];
+            const Activations& s = activations[block];
             int first = block * LANES, here = std::min(LANES, count - first);
             gather(image, images, batch, first, here);
 

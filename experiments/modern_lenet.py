@@ -1,46 +1,30 @@
 """The ladder of notebook 06: from LeNet-5 as published to a modern one, one change a rung.
 
-    python experiments/modern_lenet.py choices      settings tried on the validation split
-    python experiments/modern_lenet.py runs         every rung, on all 60,000 training digits
+    python -m experiments.modern_lenet choices      settings tried on the validation split
+    python -m experiments.modern_lenet runs         every rung, on all 60,000 training digits
 
 A run of 12 epochs takes 1 to 1.5 minutes on one CPU core, one of the long rung about 10; give two processes different
-kinds or seeds to use two cores. A run's state is stored after every epoch in experiments/unfinished/, and the same
-command picks it up there. `choices` trains on the first 50,000 training digits, counts errors on the last 10,000, and
+kinds or seeds to use two cores. A checkpoint is stored after every epoch in experiments/unfinished/, and the same
+command goes on from there. `choices` trains on the first 50,000 training digits, counts errors on the last 10,000, and
 never loads the test set; it writes results/modern_lenet_choices.json. `runs` writes results/modern_lenet.json and
-weights/modern_lenet_*.safetensors; it looks at the test set once a run, after the last epoch.
+weights/modern_lenet/; it looks at the test set once a run, after the last epoch.
 """
 
-import argparse
 import json
 import math
 import re
-import sys
 import time
 from collections import OrderedDict
 
-import numpy as np
 import torch
-from record import ROOT, do_missing, keep, write_record
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-sys.path.insert(0, str(ROOT))
-
-from original_1998 import map_loss  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E402
-
-from lenet_utils import (  # noqa: E402
-    LeNet5,
-    ScaledTanh,
-    load_mnist,
-    load_weights,
-    modern_lenet,
-    predict,
-    save_weights,
-    tutorial_lenet,
-)
-
-BACKGROUND = -0.1  # of the paper's scaling, in which every network of the ladder sees its digits
+from experiments import record
+from experiments.original_1998 import map_loss, warp
+from lenet import LeNet5, ScaledTanh, modern_lenet, tutorial_lenet
+from lenet_utils import count_errors, epoch_order, load_mnist, load_weights, save_weights
 
 # ------------------------------------------------------------------------------------------------ networks
 
@@ -53,8 +37,8 @@ def ladder_network(output="rbf", activation="tanh", pooling="subsample", norm=Fa
     output: "rbf" (distances to the bitmaps) or "linear" (logits). activation: "tanh" (the paper's), "ReLU" or "SiLU".
     pooling: "subsample" (the average of the paper's S2 and S4, after C1's and C3's activation) or "max" (in the place
     of that activation). norm: normalise S2, S4, C5 and F6 over the batch; in S2 and S4 the factor and the bias of the
-    normalisation are the trainable ones of the paper's subsampling. dropout: share of C5's states that is left out.
-    Images [N, 1, 32, 32] in. With "linear", "SiLU", "subsample" and norm it is lenet_utils.modern_lenet().
+    normalisation are the trainable ones of the paper's subsampling. dropout: share of C5's activations left out.
+    Images [N, 1, 32, 32] in. With "linear", "SiLU", "subsample" and norm it is lenet.modern_lenet().
     """
     old, activate = LeNet5(), ACTIVATIONS[activation]
 
@@ -104,14 +88,14 @@ def augment(images, affine, elastic, generator):
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     x_row = torch.stack([cos * squeeze, (cos * shear - sin) / squeeze, 2 * right / side], dim=1)
     y_row = torch.stack([sin * squeeze, (sin * shear + cos) / squeeze, 2 * down / side], dim=1)
-    grid = F.affine_grid(torch.stack([x_row, y_row], dim=1), list(images.shape), align_corners=False)
+    bend = 0
     if elastic:
         pushes = torch.randn(count, 2, NODES, NODES, generator=generator, device=device) * elastic * PUSH * 2 / side
         # Interpolation is linear, and the same for rows and columns: one matrix [side, NODES] does it for all digits.
         nodes = torch.eye(NODES, device=device)[None, None]
         between = F.interpolate(nodes, (side, NODES), mode="bicubic", align_corners=True)[0, 0]
-        grid = grid + (between @ pushes @ between.T).permute(0, 2, 3, 1)
-    return F.grid_sample(images - BACKGROUND, grid, align_corners=False) + BACKGROUND
+        bend = (between @ pushes @ between.T).permute(0, 2, 3, 1)
+    return warp(images, torch.stack([x_row, y_row], dim=1), bend)
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -135,12 +119,12 @@ def build(settings):
     return ladder_network(**{name: settings[name] for name in NETWORK})
 
 
-def train(settings, seed, data, state=None):
+def train(settings, seed, data, checkpoint=None):
     """Train the network of `settings` (see START); return it, the running average of its weights, and the history.
 
     seed: of the first weights, of the order of each epoch, of augmentation and dropout. data: pair (images
-    [N, 1, 32, 32], labels [N]); the network is trained where they are. state: path of the file that keeps everything
-    after every epoch; training goes on from there if it exists.
+    [N, 1, 32, 32], labels [N]); the network is trained where they are. checkpoint: path of the file that keeps
+    everything after every epoch; training goes on from there if it exists.
 
     The history holds, an epoch: train_loss and train_accuracy (on the augmented digits, as the network then was) and
     seconds. Without a half_life there is no running average: None is returned in its place.
@@ -154,13 +138,13 @@ def train(settings, seed, data, state=None):
         net.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True
     )
     steps = math.ceil(count / batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings["lr"], total_steps=epochs * steps)
-    parts, history = {"net": net, "optimizer": optimizer, "schedule": schedule}, {}
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings["lr"], total_steps=epochs * steps)
+    parts, history = {"net": net, "optimizer": optimizer, "scheduler": scheduler}, {}
     if settings["half_life"]:
         decay = 0.5 ** (1 / (settings["half_life"] * steps))
         parts["average"] = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    if state and state.exists():
-        saved = torch.load(state)
+    if checkpoint and checkpoint.exists():
+        saved = torch.load(checkpoint)
         history = saved["history"]
         for name, part in parts.items():
             part.load_state_dict(saved[name])
@@ -169,37 +153,33 @@ def train(settings, seed, data, state=None):
         net.train()
         torch.manual_seed(1000 * seed + epoch)  # dropout
         generator = torch.Generator(device).manual_seed(1000 * seed + epoch)
-        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count)).to(device)
+        order = epoch_order(count, seed, epoch).to(device)
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
         for batch in order.split(batch_size):
-            shown, wanted = images[batch], labels[batch]
+            inputs, targets = images[batch], labels[batch]
             if settings["affine"] or settings["elastic"]:
-                shown = augment(shown, settings["affine"], settings["elastic"], generator)
-            outputs = net(shown)
+                inputs = augment(inputs, settings["affine"], settings["elastic"], generator)
+            outputs = net(inputs)
             if settings["output"] == "rbf":
-                loss, best = map_loss(outputs, wanted), outputs.argmin(dim=1)
+                loss, answers = map_loss(outputs, targets), outputs.argmin(dim=1)
             else:
-                loss = F.cross_entropy(outputs, wanted, label_smoothing=settings["smoothing"])
-                best = outputs.argmax(dim=1)
+                loss = F.cross_entropy(outputs, targets, label_smoothing=settings["smoothing"])
+                answers = outputs.argmax(dim=1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            schedule.step()
+            scheduler.step()
             if settings["half_life"]:
                 parts["average"].update_parameters(net)
             loss_sum += loss.detach() * len(batch)
-            correct += (best == wanted).sum()
+            correct += (answers == targets).sum()
         found = {"train_loss": loss_sum.item() / count, "train_accuracy": correct.item() / count}
         for name, value in (found | {"seconds": round(time.perf_counter() - start, 1)}).items():
             history.setdefault(name, []).append(value)
-        if state:
-            keep(state, {"history": history} | {name: part.state_dict() for name, part in parts.items()})
+        if checkpoint:
+            states = {name: part.state_dict() for name, part in parts.items()}
+            record.save_checkpoint(checkpoint, {"history": history} | states)
     return net, parts["average"].module if settings["half_life"] else None, history
-
-
-def count_errors(net, data):
-    """Return how many of the digits `data`, a pair (images, labels), the network reads wrongly."""
-    return (predict(net, data[0]) != data[1]).sum().item()
 
 
 # ----------------------------------------------------------------------------------------- choices and runs
@@ -235,7 +215,7 @@ def rung(name):
 BEST = rung("60 epochs")
 
 
-CHOICES = {  # the rung it starts from, what is unlike, and how many seeds
+CHOICES = {  # the rung it starts from, overrides, and how many seeds
     "AdamW": ("AdamW", {}, 3),
     "AdamW, rate 0.003": ("AdamW", {"lr": 0.003}, 3),
     "AdamW, rate 0.012": ("AdamW", {"lr": 0.012}, 3),
@@ -270,73 +250,62 @@ RUNS["4 epochs"] = (rung("batch normalisation") | {"epochs": 4}, 5)  # for a net
 RUNS["tutorial network"] = (rung("elastic") | {"output": "tutorial"}, 5)
 
 
-def run_choices(kind, seed, state):
+def run_choices(kind, seed, checkpoint):
     """Train one of CHOICES on the first 50,000 training digits and count errors on the last 10,000."""
-    below, change, _ = CHOICES[kind]
-    settings = rung(below) | change
+    below, overrides, _ = CHOICES[kind]
+    settings = rung(below) | overrides
     digits = load_mnist(train=True, scaling="paper")
-    net, average, history = train(settings, seed, [part[:50_000] for part in digits], state)
+    net, average, history = train(settings, seed, [part[:50_000] for part in digits], checkpoint)
     validation = [part[50_000:] for part in digits]
     found = {"validation_errors": count_errors(net, validation)}
     if average:
         found["averaged_validation_errors"] = count_errors(average, validation)
-    return [{"kind": kind, "seed": seed, "below": below, "settings": settings} | found | {"history": history}]
+    return [{"below": below, "settings": settings} | found | {"history": history}]
 
 
-def run_full(kind, seed, state):
+def run_full(kind, seed, checkpoint):
     """Train one of RUNS on all its digits, then count its test errors, and those of its running average."""
     settings, _ = RUNS[kind]
     load = {"size": 28 if settings["output"] == "tutorial" else 32, "scaling": "paper"}
-    net, average, history = train(settings, seed, load_mnist(train=True, **load), state)
+    net, average, history = train(settings, seed, load_mnist(train=True, **load), checkpoint)
     test, runs = load_mnist(train=False, **load), []
     for name, trained in ((kind, net), (AVERAGE, average)):
         if trained:
             trained.network = build(settings).network
             file = re.sub(r"\W+", "_", name).lower()
-            weights = f"weights/modern_lenet_{file}_seed{seed}.safetensors"
-            save_weights(trained, ROOT / weights)
+            weights = f"weights/modern_lenet/{file}_seed{seed}.safetensors"
+            save_weights(trained, record.ROOT / weights)
             found = {"network": trained.network, "load_mnist": load, "weights": weights}
             found["test_errors"] = count_errors(trained, test)
-            runs.append({"kind": name, "seed": seed, "settings": settings} | found | {"history": history})
+            runs.append({"kind": name, "settings": settings} | found | {"history": history})
     return runs
 
 
 def ensemble_classes(nets, images):
     """Return the class, int64 [N], that the mean of the networks' softmax probabilities makes largest."""
     with torch.no_grad():
-        shares = [torch.cat([net.eval()(piece).softmax(dim=1) for piece in images.split(250)]) for net in nets]
-    return torch.stack(shares).mean(dim=0).argmax(dim=1)
+        probabilities = [torch.cat([net.eval()(piece).softmax(dim=1) for piece in images.split(250)]) for net in nets]
+    return torch.stack(probabilities).mean(dim=0).argmax(dim=1)
 
 
-def add_ensemble(path):
-    """Add the ensemble of the last rung's networks to the record at `path`, once they are all there."""
-    record = json.loads(path.read_text())
-    members = [run for run in record["runs"] if run["kind"] == "60 epochs"]
-    if len(members) < RUNS["60 epochs"][-1] or any(run["kind"] == ENSEMBLE for run in record["runs"]):
+def add_ensemble():
+    """Add the ensemble of the last rung's networks to the stored record, once they are all there."""
+    path = record.RESULTS / "modern_lenet.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
+    members = [run for run in stored["runs"] if run["kind"] == "60 epochs"]
+    if len(members) < RUNS["60 epochs"][-1] or any(run["kind"] == ENSEMBLE for run in stored["runs"]):
         return
-    nets = [load_weights(modern_lenet(), ROOT / run["weights"]) for run in members]
+    nets = [load_weights(modern_lenet(), record.ROOT / run["weights"]) for run in members]
     images, labels = load_mnist(train=False, **members[0]["load_mnist"])
-    wrong = (ensemble_classes(nets, images) != labels).sum().item()
-    members = [run["weights"] for run in members]
-    record["runs"].append({"kind": ENSEMBLE, "members": members, "test_errors": wrong})
-    write_record(path, record)
-    print(f"{ENSEMBLE}: {wrong} errors", flush=True)
+    errors = (ensemble_classes(nets, images) != labels).sum().item()
+    stored["runs"].append({"kind": ENSEMBLE, "members": [run["weights"] for run in members], "test_errors": errors})
+    record.write_record(path, stored)
+    print(f"{ENSEMBLE}: {errors} errors", flush=True)
 
 
-def main(what, kinds, seeds):
-    """Do what is missing of `what` ("choices" or "runs") and write it into the results file, run by run."""
-    do, known = {"choices": (run_choices, CHOICES), "runs": (run_full, RUNS)}[what]
-    path = ROOT / "results" / {"choices": "modern_lenet_choices.json", "runs": "modern_lenet.json"}[what]
-    do_missing(path, f"python experiments/modern_lenet.py {what}", known, do, kinds, seeds)
-    if what == "runs":
-        add_ensemble(path)
-
+PARTS = {"choices": ("modern_lenet_choices", CHOICES, run_choices), "runs": ("modern_lenet", RUNS, run_full)}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["choices", "runs"])
-    parser.add_argument("--kind", action="append", help="only this one (may be repeated)")
-    parser.add_argument("--seed", action="append", type=int, help="only this one (may be repeated)")
-    arguments = parser.parse_args()
     torch.set_num_threads(1)  # two runs side by side use two cores better than one run on both
-    main(arguments.what, arguments.kind, arguments.seed)
+    record.main("modern_lenet", __doc__, PARTS)
+    add_ensemble()

@@ -1,33 +1,29 @@
 """LeNet-5 trained as in 1998: one digit at a time, every weight with a step size of its own.
 
-    python experiments/original_1998.py choices      what the paper leaves open, on the validation split
-    python experiments/original_1998.py runs         the full runs: 60,000, distorted, 30,000 and 15,000 digits
+    python -m experiments.original_1998 choices      what the paper leaves open, on the validation split
+    python -m experiments.original_1998 runs         the full runs: 60,000, distorted, 30,000 and 15,000 digits
 
 A run of 20 passes over 60,000 digits takes 4 to 7 minutes on one CPU core (the step is compiled, which needs a C++
-compiler); give two processes different kinds or seeds to use two cores. A run's state is stored after every pass in
-experiments/unfinished/, and the same command picks it up there. `choices` trains on the first 50,000 training
+compiler); give two processes different kinds or seeds to use two cores. A checkpoint is stored after every pass in
+experiments/unfinished/, and the same command goes on from there. `choices` trains on the first 50,000 training
 digits, counts errors on the last 10,000, and never loads the test set; it writes results/original_1998_choices.json.
-`runs` writes results/original_1998.json and weights/original_1998_*.safetensors.
+`runs` writes results/original_1998.json and weights/original_1998/.
 """
 
-import argparse
 import math
-import sys
 import time
 
 import numpy as np
 import torch
-from record import ROOT, do_missing, keep
+from torch.func import functional_call, grad
+from torch.nn import functional as F
 
-sys.path.insert(0, str(ROOT))
-
-from torch.func import functional_call, grad  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-
-from lenet_utils import C3_TABLE, LeNet5, RBFOutput, Subsample, evaluate, load_mnist, save_weights  # noqa: E402
+from experiments import record
+from lenet import C3_TABLE, LeNet5, RBFOutput, Subsample
+from lenet_utils import BACKGROUND, count_errors, evaluate, load_mnist, save_weights
 
 PASSES = 20
-RATES = [0.0005] * 2 + [0.0002] * 3 + [0.0001] * 3 + [0.00005] * 4 + [0.00001] * 8  # the paper's, one a pass
+LEARNING_RATES = [0.0005] * 2 + [0.0002] * 3 + [0.0001] * 3 + [0.00005] * 4 + [0.00001] * 8  # the paper's, one a pass
 MU = 0.02
 CURVATURE_DIGITS = 500
 LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6")
@@ -50,7 +46,7 @@ def map_loss(distances, labels, j=0.1):
 def loss_curvature(features, bitmaps, j=0.1):
     """Return the second derivative of each pattern's MAP loss by each of its F6 units, [N, 84]; exact.
 
-    features: the states of F6, float [N, 84]. bitmaps: [10, 84].
+    features: the activations of F6, float [N, 84]. bitmaps: [10, 84].
     """
     away = features[:, None] - bitmaps
     distances = away.square().sum(dim=2)
@@ -108,21 +104,31 @@ def curvature(net, images, labels, j=0.1):
 USES = {"c1": 28 * 28, "s2": 14 * 14, "c3": 10 * 10, "s4": 5 * 5, "c5": 1, "f6": 1}
 
 
-def step_sizes(net, images, labels, rate, j=0.1, shared="sum", mu=MU):
-    """Return the step size rate / (mu + h_kk) of every parameter of a LeNet5, a dict (equation 21).
+def step_sizes(net, images, labels, lr, j=0.1, shared="sum", mu=MU):
+    """Return the step size lr / (mu + h_kk) of every parameter of a LeNet5, a dict (equation 21).
 
     shared: the curvature of a shared weight is the "sum" over its uses, as the paper has it, or their "mean".
     """
     found = curvature(net, images, labels, j)
     if shared == "mean":
         found = {name: h / USES[name[:2]] for name, h in found.items()}
-    return {name: rate / (mu + h) for name, h in found.items()}
+    return {name: lr / (mu + h) for name, h in found.items()}
 
 
 # ---------------------------------------------------------------------------------------- distorted digits
 
 # Largest change either way: pixels, share of the size, share of width against height, slope of an upright line.
 DISTORTION = {"shift": 1.5, "scale": 0.15, "squeeze": 0.1, "shear": 0.3}
+
+
+def warp(images, matrices, bend=0, background=BACKGROUND):
+    """Return images [N, 1, side, side] mapped by 2 x 3 `matrices` [N, 2, 3]; outside of them is `background`.
+
+    A matrix leads from a place in the result back to one in the original; coordinates run from -1 to 1. bend: added to
+    where it leads, [N, side, side, 2].
+    """
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False) + bend
+    return F.grid_sample(images - background, grid, align_corners=False) + background
 
 
 def distort(images, draws):
@@ -134,12 +140,10 @@ def distort(images, draws):
     """
     right, down, scale, squeeze, shear = (draws.to(images) * draws.new_tensor(
         [DISTORTION[name] for name in ("shift", "shift", "scale", "squeeze", "shear")])).T  # fmt: skip
-    # The matrix leads from a pixel of the result back to the original; coordinates run from -1 to 1.
     zoom = 1 / (1 + scale)
     x_row = torch.stack([zoom / (1 + squeeze), zoom * shear, -right / 16], dim=1)
     y_row = torch.stack([torch.zeros_like(zoom), zoom * (1 + squeeze), -down / 16], dim=1)
-    grid = F.affine_grid(torch.stack([x_row, y_row], dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images + 0.1, grid, align_corners=False) - 0.1  # outside there is background
+    return warp(images, torch.stack([x_row, y_row], dim=1))
 
 
 def distorted_pass(images, labels, number, seed, strength=1.0):
@@ -156,7 +160,7 @@ def distorted_pass(images, labels, number, seed, strength=1.0):
     draws = strength * generator.uniform(-1, 1, (10, count, 5)).astype(np.float32)[version, place]
     draws[version == 0] = 0
     place, draws = torch.from_numpy(place), torch.from_numpy(draws)
-    pieces = [distort(images[some], how) for some, how in zip(place.split(5000), draws.split(5000), strict=True)]
+    pieces = [distort(images[part], drawn) for part, drawn in zip(place.split(5000), draws.split(5000), strict=True)]
     return torch.cat(pieces), labels[place]
 
 
@@ -249,7 +253,7 @@ CHOICES = {  # one change each, and how many seeds: one where it decides at once
 }
 CHOSEN = START  # what `choices` showed to be best
 
-RUNS = {  # how many digits, what is unlike CHOSEN, name of the weights' files, how many seeds
+RUNS = {  # how many digits, overrides of CHOSEN, name of the weights' files, how many seeds
     "60,000 digits": (60_000, {}, "60000", 5),
     "60,000 digits and 540,000 distorted": (60_000, {"distortion": 1.0, "j": 5.0}, "distorted", 3),
     "30,000 digits": (30_000, {}, "30000", 3),
@@ -281,20 +285,20 @@ def first_network(settings, seed):
     return net
 
 
-def end_pass(net, history, start, count_errors):
+def end_pass(net, history, start, measure):
     """Add a pass that began at `start` (seconds) to the history, and print it."""
     history["seconds"].append(round(time.perf_counter() - start, 1))
-    for kind, value in count_errors(net).items():
+    for kind, value in measure(net).items():
         history.setdefault(kind, []).append(value)
     print(f"  pass {len(history['seconds'])}:", {kind: values[-1] for kind, values in history.items()}, flush=True)
 
 
-def train(settings, seed, data, count_errors, state):
+def train(settings, seed, data, measure, checkpoint):
     """Train a LeNet5 one digit at a time and return it, the history, and the first pass's range of steps a tensor.
 
     settings: see START. seed: of the first weights, the order, the digits whose curvature is taken. data: pair
-    (images, labels). count_errors: called with the network after every pass; returns numbers for the history.
-    state: path of the file that keeps everything after every pass; training goes on from there if it exists.
+    (images, labels). measure: called with the network after every pass; returns numbers for the history.
+    checkpoint: path of the file that keeps everything after every pass; training goes on from there if it exists.
     A network that no longer reads (weights that are not finite, under 50 % on training digits) ends the run.
     """
     images, labels = data
@@ -306,8 +310,8 @@ def train(settings, seed, data, count_errors, state):
         parameter.data = part.view_as(parameter)
     order = torch.from_numpy(np.random.default_rng([seed, 1998]).permutation(len(labels)))
     history, first_steps = {"seconds": []}, {}
-    if state.exists():
-        saved = torch.load(state)
+    if checkpoint.exists():
+        saved = torch.load(checkpoint)
         weights.copy_(saved["weights"])
         history, first_steps = saved["history"], saved["first_steps"]
     step = make_step(net, settings["j"])
@@ -317,22 +321,22 @@ def train(settings, seed, data, count_errors, state):
             shown, shown_labels = distorted_pass(images, labels, number, seed, settings["distortion"])
         else:
             shown, shown_labels = images[order], labels[order]
-        some = np.random.default_rng([seed, number]).choice(len(labels), CURVATURE_DIGITS, replace=False)
-        how = {name: settings[name] for name in ("j", "shared", "mu")}
-        steps = step_sizes(net, shown[some], shown_labels[some], RATES[number], **how)
+        sample = np.random.default_rng([seed, number]).choice(len(labels), CURVATURE_DIGITS, replace=False)
+        options = {name: settings[name] for name in ("j", "shared", "mu")}
+        steps = step_sizes(net, shown[sample], shown_labels[sample], LEARNING_RATES[number], **options)
         first_steps = first_steps or {name: [size.min().item(), size.max().item()] for name, size in steps.items()}
         steps = torch.cat([size.flatten() for size in steps.values()])
         with torch.no_grad():
             for index in torch.arange(len(labels)).split(1):
                 step(weights, steps, shown[:, 0], shown_labels, index)
-        end_pass(net, history, start, count_errors)
-        keep(state, {"weights": weights, "history": history, "first_steps": first_steps})
+        end_pass(net, history, start, measure)
+        record.save_checkpoint(checkpoint, {"weights": weights, "history": history, "first_steps": first_steps})
         if not weights.isfinite().all() or history["train_accuracy"][-1] < 0.5:
             break
     return net, history, first_steps
 
 
-def train_adamw(settings, seed, data, count_errors, state):
+def train_adamw(settings, seed, data, measure, checkpoint):
     """Train as `train` does, but with AdamW on batches of 64, in a new order each pass; nothing else is changed.
 
     The rate goes up to settings["adamw"] and down again over the 20 passes (one-cycle); weight decay 0.1.
@@ -341,10 +345,10 @@ def train_adamw(settings, seed, data, count_errors, state):
     net = first_network(settings, seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings["adamw"], weight_decay=0.1)
     steps = PASSES * math.ceil(len(labels) / 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings["adamw"], total_steps=steps)
-    history, parts = {"seconds": []}, {"net": net, "optimizer": optimizer, "schedule": schedule}
-    if state.exists():
-        saved = torch.load(state)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings["adamw"], total_steps=steps)
+    history, parts = {"seconds": []}, {"net": net, "optimizer": optimizer, "scheduler": scheduler}
+    if checkpoint.exists():
+        saved = torch.load(checkpoint)
         history = saved["history"]
         for name, part in parts.items():
             part.load_state_dict(saved[name])
@@ -359,9 +363,10 @@ def train_adamw(settings, seed, data, count_errors, state):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            schedule.step()
-        end_pass(net, history, start, count_errors)
-        keep(state, {"history": history} | {name: part.state_dict() for name, part in parts.items()})
+            scheduler.step()
+        end_pass(net, history, start, measure)
+        states = {name: part.state_dict() for name, part in parts.items()}
+        record.save_checkpoint(checkpoint, {"history": history} | states)
     return net, history, {}
 
 
@@ -370,59 +375,40 @@ def trainer(settings):
     return train_adamw if settings["adamw"] else train
 
 
-def errors(accuracy):
-    """Return the errors among 10,000 digits that an accuracy means."""
-    return round((1 - accuracy) * 10_000)
-
-
-def run_choices(kind, seed, digits, state):
+def run_choices(kind, seed, checkpoint):
     """Train one of CHOICES on the first 50,000 training digits and count errors on the last 10,000."""
+    digits = load_mnist(train=True, **LOAD)
     data, validation = [part[:50_000] for part in digits], [part[50_000:] for part in digits]
 
-    def count_errors(net):
+    def measure(net):
         first = (data[0][:10_000], data[1][:10_000])
         return {"train_accuracy": evaluate(net, first), "validation_accuracy": evaluate(net, validation)}
 
     settings = START | CHOICES[kind][0]
-    _, history, first_steps = trainer(settings)(settings, seed, data, count_errors, state)
-    found = {"validation_errors": errors(history["validation_accuracy"][-1])}
-    return {"settings": settings} | found | {"first_steps": first_steps, "history": history}
+    net, history, first_steps = trainer(settings)(settings, seed, data, measure, checkpoint)
+    found = {"validation_errors": count_errors(net, validation)}
+    return [{"settings": settings} | found | {"first_steps": first_steps, "history": history}]
 
 
-def run_full(kind, seed, digits, state):
+def run_full(kind, seed, checkpoint):
     """Do one of RUNS: train on all its digits, count the test errors after every pass, and report the last."""
-    count, unlike, name, _ = RUNS[kind]
-    settings = CHOSEN | unlike
-    data, test = [part[:count] for part in digits], load_mnist(train=False, **LOAD)
+    count, overrides, name, _ = RUNS[kind]
+    settings = CHOSEN | overrides
+    data, test = [part[:count] for part in load_mnist(train=True, **LOAD)], load_mnist(train=False, **LOAD)
 
-    def count_errors(net):
+    def measure(net):
         return {"train_accuracy": evaluate(net, data), "test_accuracy": evaluate(net, test)}
 
-    net, history, first_steps = trainer(settings)(settings, seed, data, count_errors, state)
-    weights = f"weights/original_1998_{name}_seed{seed}.safetensors"
-    save_weights(net, ROOT / weights)
-    found = {"network": "LeNet5()", "weights": weights, "test_errors": errors(history["test_accuracy"][-1])}
+    net, history, first_steps = trainer(settings)(settings, seed, data, measure, checkpoint)
+    weights = f"weights/original_1998/{name}_seed{seed}.safetensors"
+    save_weights(net, record.ROOT / weights)
+    found = {"network": "LeNet5()", "weights": weights, "test_errors": count_errors(net, test)}
     settings |= {"digits": count}
-    return {"settings": settings, "load_mnist": LOAD} | found | {"first_steps": first_steps, "history": history}
+    return [{"settings": settings, "load_mnist": LOAD} | found | {"first_steps": first_steps, "history": history}]
 
 
-def main(what, kinds, seeds):
-    """Do what is missing of `what` ("choices" or "runs") and write it into the results file, run by run."""
-    do, known = {"choices": (run_choices, CHOICES), "runs": (run_full, RUNS)}[what]
-    path = ROOT / "results" / {"choices": "original_1998_choices.json", "runs": "original_1998.json"}[what]
-    digits = load_mnist(train=True, **LOAD)
-
-    def run(kind, seed, state):
-        return [{"kind": kind, "seed": seed} | do(kind, seed, digits, state)]
-
-    do_missing(path, f"python experiments/original_1998.py {what}", known, run, kinds, seeds)
-
+PARTS = {"choices": ("original_1998_choices", CHOICES, run_choices), "runs": ("original_1998", RUNS, run_full)}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["choices", "runs"])
-    parser.add_argument("--kind", action="append", help="only this one (may be repeated)")
-    parser.add_argument("--seed", action="append", type=int, help="only this one (may be repeated)")
-    arguments = parser.parse_args()
     torch.set_num_threads(1)  # one digit is too little work to share
-    main(arguments.what, arguments.kind, arguments.seed)
+    record.main("original_1998", __doc__, PARTS)

@@ -1,5 +1,15 @@
-"""Results files: what every experiment writes to results/*.json, and how."""
+"""What the experiments share: their command line, the results files, and checkpoints.
 
+    python -m experiments.NAME                 does all that results/ lacks of NAME
+    python -m experiments.NAME runs --seed 0   only the part "runs", and of it only seed 0
+
+An experiment has one part or two: {"runs": (results, kinds, do)}. results: the file's name in results/, without
+.json. kinds: {kind: (..., seeds)}, where the last entry says how many seeds it has. do(kind, seed, checkpoint) returns
+the list of its runs, dicts; checkpoint is the path of a file in which it may keep what it needs to go on where it was
+interrupted.
+"""
+
+import argparse
 import datetime
 import json
 import os
@@ -11,7 +21,8 @@ import torch
 import torchvision
 
 ROOT = Path(__file__).resolve().parent.parent
-UNFINISHED = ROOT / "experiments" / "unfinished"  # ignored by git
+RESULTS = ROOT / "results"
+CHECKPOINTS = ROOT / "experiments" / "unfinished"  # ignored by git
 
 
 def machine():
@@ -19,7 +30,7 @@ def machine():
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
@@ -43,40 +54,63 @@ def new_record(command):
 
 def write_record(path, record):
     """Write `record` to `path` as JSON, whole or not at all."""
-    path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n")
+    unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.replace(unfinished, path)
 
 
-def keep(state, content):
-    """Write what a run needs to go on to the path `state`, whole or not at all."""
-    unfinished = state.with_suffix(".unfinished")
+def save_checkpoint(path, content):
+    """Write what a run needs to go on to `path`, whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
     torch.save(content, unfinished)
-    os.replace(unfinished, state)
+    os.replace(unfinished, path)
 
 
-def do_missing(path, command, known, do, kinds=None, seeds=None):
-    """Do the runs that the results file at `path` lacks, one after the other, and write it after each.
+def do_missing(results, command, kinds, do, only_seeds=None):
+    """Do the runs of `kinds` that results/`results`.json lacks, one after the other, and write it after each.
 
-    command: what repeats it all. known: the kinds of run; the last entry of each value says how many seeds it has. do:
-    called with kind, seed, and the path of a file that may keep the run's state; returns a list of runs. kinds, seeds:
-    only these. Several processes may share the work if they do different kinds or seeds.
+    command: what repeats them all. kinds, do: as above. only_seeds: a list, or None for every seed. Several processes
+    may share the work if they do different kinds or seeds.
     """
-    UNFINISHED.mkdir(exist_ok=True)
-    for kind in kinds or known:
-        for seed in range(known[kind][-1]) if seeds is None else seeds:
-            record = json.loads(path.read_text()) if path.exists() else new_record(command)
-            if any((run["kind"], run.get("seed")) == (kind, seed) for run in record["runs"]):
+    path = RESULTS / f"{results}.json"
+    CHECKPOINTS.mkdir(exist_ok=True)
+    for kind, (*_, seeds) in kinds.items():
+        for seed in range(seeds):
+            record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new_record(command)
+            done = any((run["kind"], run.get("seed")) == (kind, seed) for run in record["runs"])
+            if done or (only_seeds and seed not in only_seeds):
                 continue
             print(f"{kind}, seed {seed}", flush=True)
-            name = re.sub(r"\W+", "_", f"{path.stem} {kind} seed {seed}")
-            state = UNFINISHED / f"{name}.pt"
-            found = do(kind, seed, state)
+            name = re.sub(r"\W+", "_", f"{results} {kind} seed {seed}")
+            checkpoint = CHECKPOINTS / f"{name}.pt"
+            runs = [{"kind": kind, "seed": seed} | run for run in do(kind, seed, checkpoint)]
             # Read again: another process may have added its run meanwhile.
-            record = json.loads(path.read_text()) if path.exists() else record
-            record["runs"] += found
+            record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else record
+            record["runs"] += runs
             write_record(path, record)
-            state.unlink(missing_ok=True)
-            for run in found:
+            checkpoint.unlink(missing_ok=True)
+            for run in runs:
                 print({name: value for name, value in run.items() if name.endswith("errors")}, flush=True)
+
+
+def main(name, about, parts):
+    """The command line of the experiment `name`: `about` is its help, `parts` are described above."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", nargs="?", choices=parts, help="only this part (without it: all)")
+    parser.add_argument("--kind", action="append", help="only this kind of run (may be repeated)")
+    parser.add_argument("--seed", action="append", type=int, help="only this seed (may be repeated)")
+    arguments = parser.parse_args()
+    parts = {part: parts[part] for part in ([arguments.part] if arguments.part else parts)}
+    known = {kind: seeds for _, kinds, _ in parts.values() for kind, (*_, seeds) in kinds.items()}
+    for kind in arguments.kind or ():
+        if kind not in known:
+            parser.error(f"there is no kind {kind!r}: choose from {', '.join(known)}")
+    most = max(known[kind] for kind in arguments.kind or known)
+    for seed in arguments.seed or ():
+        if not 0 <= seed < most:
+            parser.error(f"there is no seed {seed}: these runs have the seeds 0 to {most - 1}")
+    for part, (results, kinds, do) in parts.items():
+        chosen = {kind: entry for kind, entry in kinds.items() if kind in (arguments.kind or kinds)}
+        do_missing(results, f"python -m experiments.{name} {part}", chosen, do, arguments.seed)

@@ -1,15 +1,14 @@
 """The ladder of notebook 07: the same training, each time with one waste less, up to the machine's limit.
 
-    python experiments/speed.py choices     recipes for 99 % in little time, tried on the validation split
-    python experiments/speed.py runs        this machine: its limits, every rung of the ladder, and the time to 99 %
+    python -m experiments.speed choices     recipes for 99 % in little time, tried on the validation split
+    python -m experiments.speed runs        this machine: its limits, every rung of the ladder, and the time to 99 %
 
 Each takes some minutes on two CPU cores, with nothing else running. `choices` trains on the first 50,000 training
 digits and counts errors on the last 10,000; it writes results/speed_choices.json. `runs` writes
-results/speed_DEVICE.json, one file a device, and weights/speed_DEVICE_99_*.safetensors. Both do what is missing. The
-rung "own kernel" compiles convolutions.cpp with the machine's C++ compiler.
+results/speed_DEVICE.json, one file a device, and weights/speed_DEVICE/. The rung "own kernel" compiles convolutions.cpp
+with the machine's C++ compiler.
 """
 
-import argparse
 import ctypes
 import functools
 import logging
@@ -24,28 +23,24 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from record import ROOT, do_missing, machine
+import torch._inductor.config
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import MNIST
 
-sys.path.insert(0, str(ROOT))
-
-import torch._inductor.config  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
-from torchvision import transforms  # noqa: E402
-from torchvision.datasets import MNIST  # noqa: E402
-
-from lenet_utils import (  # noqa: E402
+from experiments import record
+from lenet import modern_lenet, tutorial_lenet
+from lenet_utils import (
     DATA,
     MNIST_MEAN,
     MNIST_STD,
+    count_errors,
+    epoch_order,
     load_mnist,
-    modern_lenet,
     pick_device,
-    predict,
     save_weights,
-    tutorial_lenet,
 )
 
 # torch.compile looks for a CUDA toolkit and warns if there is one but no GPU, which concerns nobody here.
@@ -110,32 +105,32 @@ def convolution_kernel():
             reason = getattr(error, "stderr", None) or error
             raise RuntimeError(f"The C++ compiler {compiler} could not compile {source.name}: {reason}") from error
         kernel = ctypes.CDLL(str(library))
-    kernel.states_size.restype = ctypes.c_longlong
+    kernel.buffer_size.restype = ctypes.c_longlong
     return kernel
 
 
-def new_states(count):
+def new_buffer(count):
     """Return memory for what convolve keeps of up to `count` digits, 30 kB each: made once, not at every step."""
-    memory = torch.empty(convolution_kernel().states_size(count) + 63, dtype=torch.uint8)
+    memory = torch.empty(convolution_kernel().buffer_size(count) + 63, dtype=torch.uint8)
     return memory[-memory.data_ptr() % 64 :]  # vectors begin at multiples of 64 bytes
 
 
-def convolve(images, batch, weights, states):
+def convolve(images, batch, weights, buffer):
     """Return what C1, S2, C3 and S4 of tutorial_lenet make of the digits, in one pass (convolutions.cpp), on a CPU.
 
     images: float32 [N, 1, 28, 28]. batch: int64 [B], the digits' places in it. weights: weight and bias of C1, and of
-    C3. states: memory from new_states, filled for convolve_backward. Returns features float32 [B, 400].
+    C3. buffer: memory from new_buffer, filled for convolve_backward. Returns features float32 [B, 400].
     """
     features = torch.empty(len(batch), 400)
-    pointers = _addresses(*weights, states, features)
+    pointers = _addresses(*weights, buffer, features)
     convolution_kernel().forward(*_addresses(images, batch), len(batch), *pointers)
     return features
 
 
-def convolve_backward(images, batch, weights, states, toward_features):
+def convolve_backward(images, batch, weights, buffer, feature_gradients):
     """Return the gradients of `weights` from those of the features, float32 [B, 400]; the rest as for convolve."""
     sums = [torch.zeros_like(weight) for weight in weights]
-    pointers = _addresses(weights[2], states, toward_features.contiguous(), *sums)
+    pointers = _addresses(weights[2], buffer, feature_gradients.contiguous(), *sums)
     convolution_kernel().backward(*_addresses(images, batch), len(batch), *pointers)
     return sums
 
@@ -177,32 +172,27 @@ def ladder(device):
     return rungs
 
 
-def epoch_order(count, seed, epoch):
-    """Return the order in which the `count` digits are shown, as lenet_utils.fit draws it."""
-    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
-
-
-def score(weights, inputs, net, wanted):
+def score(weights, inputs, net, labels):
     """Return the mean cross-entropy of `net` with the parameters `weights`, and how many logits are right."""
     logits = torch.func.functional_call(net, weights, (inputs,)).float()
-    return F.cross_entropy(logits, wanted), (logits.argmax(dim=1) == wanted).sum()
+    return F.cross_entropy(logits, labels), (logits.argmax(dim=1) == labels).sum()
 
 
 def whole_step(net, sums, through=False):
-    """Return a function of (inputs, wanted, rate): a training step of `net` that torch.compile takes as one piece.
+    """Return a function of (inputs, labels, lr): a training step of `net` that torch.compile takes as one piece.
 
     It changes the parameters of `net` in place (gradient descent) and adds to `sums`: the losses, and the right
-    answers. rate: a tensor, so that another rate needs no new compilation. through: return the gradients of the inputs.
+    answers. lr: a tensor, so that another rate needs no new compilation. through: return the gradients of the inputs.
     """
     weights = {name: parameter.detach() for name, parameter in net.named_parameters()}
     differentiate = torch.func.grad_and_value(score, argnums=(0, 1) if through else (0,), has_aux=True)
 
-    def step(inputs, wanted, rate):
-        (gradients, *toward_inputs), (loss, correct) = differentiate(weights, inputs, net, wanted)
+    def step(inputs, labels, lr):
+        (gradients, *input_gradients), (loss, correct) = differentiate(weights, inputs, net, labels)
         for name, weight in weights.items():
-            weight.sub_(rate * gradients[name])
-        sums.add_(torch.stack([loss * len(wanted), correct]))
-        return toward_inputs
+            weight.sub_(lr * gradients[name])
+        sums.add_(torch.stack([loss * len(labels), correct]))
+        return input_gradients
 
     return step
 
@@ -224,7 +214,7 @@ class Loop:
         if settings["channels_last"] and not settings["kernel"]:
             net.to(memory_format=torch.channels_last)
         self.sums = torch.zeros(2, device=self.device)  # of losses, and of right answers
-        self.rate = torch.tensor(float(lr), device=self.device)
+        self.lr = torch.tensor(float(lr), device=self.device)
         self.optimizer = torch.optim.SGD(net.parameters(), lr=lr, fused=settings["fused"])
         if settings["loader"]:
             scale = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MNIST_MEAN,), (MNIST_STD,))])
@@ -233,32 +223,32 @@ class Loop:
             step = whole_step(net[7:] if settings["kernel"] else net, self.sums, through=settings["kernel"])
             self.compiled_step = torch.compile(step, dynamic=False, fullgraph=True)
         if settings["kernel"]:
-            self.states = new_states(batch_size)
+            self.buffer = new_buffer(batch_size)
             self.kernel_weights = [parameter.detach() for parameter in net[:7].parameters()]
         if settings["graph"]:
-            state = [*net.parameters(), self.sums]
-            self.graphs = Replay(self.step, settings["graph"], batch_size, self.rate, state)
+            changed = [*net.parameters(), self.sums]
+            self.graphs = Replay(self.step, settings["graph"], batch_size, self.lr, changed)
 
     def step(self, batch):
         """Train on the digits `batch` int64 [B] and add to the sums."""
-        wanted = self.labels[batch]
+        labels = self.labels[batch]
         if self.settings["kernel"]:
             weights = self.kernel_weights
-            features = convolve(self.images, batch, weights, self.states)
-            (toward_features,) = self.compiled_step(features, wanted, self.rate)
-            gradients = convolve_backward(self.images, batch, weights, self.states, toward_features)
+            features = convolve(self.images, batch, weights, self.buffer)
+            (feature_gradients,) = self.compiled_step(features, labels, self.lr)
+            gradients = convolve_backward(self.images, batch, weights, self.buffer, feature_gradients)
             for weight, gradient in zip(weights, gradients, strict=True):
-                weight.addcmul_(gradient, self.rate, value=-1)
+                weight.addcmul_(gradient, self.lr, value=-1)
         elif self.settings["compile"]:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings["bfloat16"]):
-                self.compiled_step(self.images[batch], wanted, self.rate)
+                self.compiled_step(self.images[batch], labels, self.lr)
         else:
             logits = self.net(self.images[batch])
-            loss = F.cross_entropy(logits, wanted)
+            loss = F.cross_entropy(logits, labels)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            right = (logits.argmax(dim=1) == wanted).sum()
+            right = (logits.argmax(dim=1) == labels).sum()
             self.sums += torch.stack([loss.detach() * len(batch), right])
 
     def epoch(self, order):
@@ -305,26 +295,26 @@ class Replay:
     """Several training steps recorded as one CUDA graph, started by one call from Python.
 
     A graph does the same work on the same memory every time, so what changes from step to step lies in tensors of fixed
-    place: the batches [steps, batch_size] and the rates [steps]. step(batch): one training step, which reads `rate`.
-    state: the tensors that a step changes; they are put back after the steps that recording needs.
+    place: the batches [steps, batch_size] and the learning rates [steps]. step(batch): one training step, which reads
+    `lr`. changed: the tensors that a step changes; they are put back after the steps that recording needs.
     On another device the same steps run one after the other, without a graph: so a CPU can test them.
     """
 
-    def __init__(self, step, steps, batch_size, rate, state):
-        self.steps, device = steps, rate.device
+    def __init__(self, step, steps, batch_size, lr, changed):
+        self.steps, device = steps, lr.device
         self.batches = torch.zeros(steps, batch_size, dtype=torch.int64, device=device)
-        self.rates = torch.full((steps,), rate.item(), device=device)
+        self.lrs = torch.full((steps,), lr.item(), device=device)
 
         def work():
-            for batch, new_rate in zip(self.batches, self.rates, strict=True):
-                rate.copy_(new_rate)
+            for batch, new_lr in zip(self.batches, self.lrs, strict=True):
+                lr.copy_(new_lr)
                 step(batch)
 
-        self.replay = self._record(work, state) if device.type == "cuda" else work
+        self.replay = self._record(work, changed) if device.type == "cuda" else work
 
     @staticmethod
-    def _record(work, state):
-        before = [tensor.detach().clone() for tensor in state]
+    def _record(work, changed):
+        before = [tensor.detach().clone() for tensor in changed]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # compilation and first-time allocations must not be recorded
@@ -335,20 +325,20 @@ class Replay:
         with torch.cuda.graph(graph):
             work()
         with torch.no_grad():
-            for tensor, old in zip(state, before, strict=True):
+            for tensor, old in zip(changed, before, strict=True):
                 tensor.copy_(old)
         return graph.replay
 
-    def run(self, batches, rates=None):
+    def run(self, batches, lrs=None):
         """Take a step for each row of `batches` int64 [N, batch_size], as many as fill whole graphs; return the rest.
 
-        rates: float [N], the rate of each step; without them the last ones stay.
+        lrs: float [N], the learning rate of each step; without them the last ones stay.
         """
         whole = len(batches) // self.steps * self.steps
         for first in range(0, whole, self.steps):
             self.batches.copy_(batches[first : first + self.steps])
-            if rates is not None:
-                self.rates.copy_(rates[first : first + self.steps])
+            if lrs is not None:
+                self.lrs.copy_(lrs[first : first + self.steps])
             self.replay()
         return batches[whole:]
 
@@ -365,8 +355,8 @@ def one_off(net, data, batch_size, lr, settings):
     return loop, time.perf_counter() - start
 
 
-def rates(loops, digits, rounds):
-    """Return for each loop of the dict `loops` its digits a second in each of `rounds` rounds.
+def throughput(loops, digits, rounds):
+    """Return for each loop of the dict `loops` its throughput, digits a second, in each of `rounds` rounds.
 
     A round times every loop once, one after the other, so that a machine whose speed drifts is fair to all. A loop's
     time is that of a whole pass over `digits` digits: shuffling, batches, training steps, loss and accuracy.
@@ -382,7 +372,7 @@ def rates(loops, digits, rounds):
     return found
 
 
-def d2l_rate(device, batch_size):
+def d2l_throughput(device, batch_size):
     """Return the digits a second of d2l's train_ch6 with a loader as d2l's, from end to end: one epoch and its test."""
     import matplotlib
 
@@ -437,21 +427,21 @@ class QuickTraining:
         device = self.images.device
         torch.manual_seed(seed)
         self.net = modern_lenet().to(device, memory_format=torch.channels_last)
-        rate = torch.tensor(float(recipe["lr"]), device=device)
+        lr = torch.tensor(float(recipe["lr"]), device=device)
         # capturable: a CUDA graph can record its steps.
         on_cuda = device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=rate, fused=True, capturable=on_cuda)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=lr, fused=True, capturable=on_cuda)
         self.loss = torch.compile(lambda images, labels: F.cross_entropy(self.net(images), labels), dynamic=False)
         start = [tensor.detach().clone() for tensor in self.net.state_dict().values()]
         self.step(torch.arange(recipe["batch_size"], device=device))
         for tensor, value in zip(self.net.state_dict().values(), start, strict=True):
             tensor.copy_(value)
-        moments = [tensor for state in self.optimizer.state.values() for tensor in state.values()]
+        moments = [tensor for of_weight in self.optimizer.state.values() for tensor in of_weight.values()]
         for tensor in moments:
             tensor.zero_()
         steps = ON_CUDA["8 steps a graph"]["graph"] if on_cuda else 1
-        state = [*self.net.state_dict().values(), *moments]
-        self.graphs = Replay(self.step, steps, recipe["batch_size"], rate, state)
+        changed = [*self.net.state_dict().values(), *moments]
+        self.graphs = Replay(self.step, steps, recipe["batch_size"], lr, changed)
 
     def step(self, batch):
         """Train on the digits `batch` int64 [B]."""
@@ -466,24 +456,23 @@ class QuickTraining:
         epochs, batch_size = self.recipe["epochs"], self.recipe["batch_size"]
         count = len(self.labels) // batch_size
         taken = count // self.graphs.steps * self.graphs.steps
-        rates = one_cycle(self.recipe["lr"], epochs * taken).to(self.images.device).view(epochs, taken)
+        lrs = one_cycle(self.recipe["lr"], epochs * taken).to(self.images.device).view(epochs, taken)
         for epoch in range(epochs):
             order = epoch_order(len(self.labels), self.seed, epoch).to(self.images.device)
-            self.graphs.run(order[: taken * batch_size].view(taken, batch_size), rates[epoch])
+            self.graphs.run(order[: taken * batch_size].view(taken, batch_size), lrs[epoch])
         synchronize(self.images.device)
         return self.net
 
 
-def run_choice(kind, seed, state):
+def run_choice(kind, seed, checkpoint):
     """Train a recipe of CHOICES on the first 50,000 training digits and count errors on the last 10,000."""
     recipe, _ = CHOICES[kind]
     digits = load_mnist(train=True, scaling="paper", device=pick_device())
     net = QuickTraining(recipe, seed, [part[:50_000] for part in digits]).train()
-    wrong = count_errors(net, [part[50_000:] for part in digits])
-    return [{"kind": kind, "seed": seed, "settings": recipe, "validation_errors": wrong}]
+    return [{"settings": recipe, "validation_errors": count_errors(net, [part[50_000:] for part in digits])}]
 
 
-def run_to_99(kind, seed, state):
+def run_to_99(kind, seed, checkpoint):
     """Time one training from the files on disk to a network of 99 %, step by step, and count its test errors."""
     device, load = pick_device(), {"size": 32, "scaling": "paper"}
     torch._dynamo.reset()  # or only the first seed would pay for compilation
@@ -496,53 +485,46 @@ def run_to_99(kind, seed, state):
     marks.append(time.perf_counter())
     net = training.train()
     marks.append(time.perf_counter())
-    wrong = count_errors(net, load_mnist(train=False, device=device, **load))
     times = [round(after - before, 3) for before, after in zip(marks, marks[1:], strict=False)]
-    weights = f"weights/{results_path(device).stem}_99_seed{seed}.safetensors"
-    save_weights(net, ROOT / weights)
-    return [{
-        "kind": kind, "seed": seed, "network": net.network, "load_mnist": load, "settings": RECIPE, "weights": weights,
-        "test_errors": wrong, **dict(zip(("decode_seconds", "compile_seconds", "train_seconds"), times, strict=True)),
-    }]  # fmt: skip
-
-
-def count_errors(net, data):
-    """Return how many of the digits `data`, a pair (images, labels), the network reads wrongly."""
-    return (predict(net, data[0]) != data[1]).sum().item()
+    weights = f"weights/{results_name(device)}/99_seed{seed}.safetensors"
+    save_weights(net, record.ROOT / weights)
+    found = {"network": net.network, "load_mnist": load, "settings": RECIPE, "weights": weights}
+    found["test_errors"] = count_errors(net, load_mnist(train=False, device=device, **load))
+    return [found | dict(zip(("decode_seconds", "compile_seconds", "train_seconds"), times, strict=True))]
 
 
 # ------------------------------------------------------------------------------------------------ results
 
 
-def run_limits(kind, seed, state):
+def run_limits(kind, seed, checkpoint):
     """Measure what the machine can do at most."""
     device = pick_device()
-    return [{"kind": kind, "seed": seed, "matmul_flops": matmul_rate(device), "copy_bytes": copy_rate(device)}]
+    return [{"matmul_flops": matmul_rate(device), "copy_bytes": copy_rate(device)}]
 
 
-def run_d2l(kind, seed, state):
+def run_d2l(kind, seed, checkpoint):
     """Time d2l's own loop, one epoch a seed."""
-    return [{"kind": kind, "seed": seed, "batch_size": 256, "examples_per_second": d2l_rate(pick_device(), 256)}]
+    return [{"batch_size": 256, "examples_per_second": d2l_throughput(pick_device(), 256)}]
 
 
-def run_ladder(kind, seed, state):
+def run_ladder(kind, seed, checkpoint):
     """Time the whole ladder at one batch size, in ROUNDS rounds."""
     device = pick_device()
-    batch_size, _ = RUNS[kind]
+    _, batch_size, _ = RUNS[kind]
     data = load_mnist(train=True, size=28, device=device)
     loops, first = {}, {}
     for name, settings in ladder(device).items():
         torch.manual_seed(seed)
         loops[name], first[name] = one_off(tutorial_lenet(), data, batch_size, 0.9, settings)
-    found = rates(loops, 51_200 if device.type == "cuda" else 12_800, ROUNDS)
+    found = throughput(loops, 51_200 if device.type == "cuda" else 12_800, ROUNDS)
     return [
-        {"kind": kind, "seed": seed, "rung": name, "batch_size": batch_size, "one_off_seconds": round(first[name], 2),
+        {"rung": name, "batch_size": batch_size, "one_off_seconds": round(first[name], 2),
          "examples_per_second": found[name]}
         for name in loops
     ]  # fmt: skip
 
 
-def run_accuracy(kind, seed, state):
+def run_accuracy(kind, seed, checkpoint):
     """Train EPOCHS epochs of all 60,000 digits on every rung, from the same start and in the same order."""
     device = pick_device()
     train, test = (load_mnist(train=part, size=28, device=device) for part in (True, False))
@@ -552,49 +534,34 @@ def run_accuracy(kind, seed, state):
         loop = Loop(tutorial_lenet(), train, 64, 0.9, settings)
         for epoch in range(EPOCHS):
             loss, _ = loop.epoch(epoch_order(len(train[1]), seed, epoch))
-        wrong = count_errors(loop.net, test)
-        found.append({"kind": kind, "seed": seed, "rung": name, "last_train_loss": loss, "test_errors": wrong})
+        found.append({"rung": name, "last_train_loss": loss, "test_errors": count_errors(loop.net, test)})
     return found
 
 
 ROUNDS, EPOCHS = 7, 3
-# What is measured, and with how many seeds; a batch size where there is one.
+# What is measured, by which function, and with how many seeds; a batch size where there is one.
 RUNS = {
-    "limits": (1,),
-    "batch 64": (64, 1),
-    "batch 256": (256, 1),
-    "accuracy": (3,),
-    "99 %": (10 if torch.cuda.is_available() else 5,),
-    "d2l": (5,),
+    "limits": (run_limits, 1),
+    "batch 64": (run_ladder, 64, 1),
+    "batch 256": (run_ladder, 256, 1),
+    "accuracy": (run_accuracy, 3),
+    "99 %": (run_to_99, 10 if torch.cuda.is_available() else 5),
+    "d2l": (run_d2l, 5),
 }
-DO = {
-    "limits": run_limits, "batch 64": run_ladder, "batch 256": run_ladder, "accuracy": run_accuracy, "99 %": run_to_99,
-    "d2l": run_d2l,
-}  # fmt: skip
 
 
-def results_path(device):
-    """Return the path of the results of this device."""
-    name = "mps" if device.type == "mps" else machine()
-    return ROOT / "results" / f"speed_{re.sub(r'[^a-z0-9]+', '_', name.lower())}.json"
+def run_measurement(kind, seed, checkpoint):
+    """Do one of RUNS."""
+    return RUNS[kind][0](kind, seed, checkpoint)
 
 
-def main(what, kinds, seeds):
-    """Do what is missing of `what` ("choices" or "runs") and write it into the results file, run by run."""
-    if what == "choices":
-        path = ROOT / "results" / "speed_choices.json"
-        do_missing(path, "python experiments/speed.py choices", CHOICES, run_choice, kinds, seeds)
-        return
-    for kind in kinds or RUNS:
-        path = results_path(pick_device())
-        do_missing(path, "python experiments/speed.py runs", RUNS, DO[kind], [kind], seeds)
+def results_name(device):
+    """Return the name of the results of this device."""
+    name = "mps" if device.type == "mps" else record.machine()
+    return f"speed_{re.sub(r'[^a-z0-9]+', '_', name.lower())}"
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["choices", "runs"])
-    parser.add_argument("--kind", action="append", help="only this one (may be repeated)")
-    parser.add_argument("--seed", action="append", type=int, help="only this one (may be repeated)")
-    arguments = parser.parse_args()
     torch._inductor.config.force_disable_caches = True  # one-off costs are those of the first time
-    main(arguments.what, arguments.kind, arguments.seed)
+    runs = results_name(pick_device()), RUNS, run_measurement
+    record.main("speed", __doc__, {"choices": ("speed_choices", CHOICES, run_choice), "runs": runs})

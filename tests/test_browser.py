@@ -16,14 +16,14 @@ import urllib.request
 
 import numpy as np
 import pytest
-from notebook_rules import NOTEBOOKS, ROOT, code_cells
+from project_copy import copy_project
 
 from digit_pad import SIDE, network_input
-from lenet_utils import LeNet5, load_mnist, load_weights, predict
+from lenet import LeNet5
+from lenet_utils import load_mnist, load_weights, predict
+from tools.notebook_rules import NOTEBOOKS, ROOT, code_cells
 
 pytestmark = pytest.mark.browser
-COPIED = ("Makefile", "requirements.txt", "lenet_utils.py", "digit_pad.py", "digit_pad.js", "data", "notebooks",
-          "experiments", "results", "weights")  # fmt: skip
 SCREENSHOTS = ROOT / "tests" / "screenshots"
 TOKEN = "browser-test"
 SETTINGS = {
@@ -40,9 +40,7 @@ TWO = [[[70, 95], [95, 60], [140, 45], [185, 65], [190, 110], [150, 165], [80, 2
 def lab(tmp_path_factory):
     """JupyterLab on a copy of the project; its address."""
     folder = tmp_path_factory.mktemp("project")
-    for name in COPIED:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2  # copy2: make compares times
-        copy(ROOT / name, folder / name)
+    copy_project(folder)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     for name, text in SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -167,7 +165,7 @@ def test_the_live_plot_of_notebook_04_moves_while_training_runs(open_page):
 
     run_all(page, look)
     assert len(prompts(page)) == count_code_cells("04_training")
-    # The stored picture, and at least four states of the training.
+    # The stored picture, and at least four pictures of the training.
     assert len(pictures) >= 5
     page.context.close()
 
@@ -305,7 +303,7 @@ def test_fifty_traced_digits_are_read_as_the_digits_themselves(pad):
 
     images, _ = load_mnist(train=False, size=28, scaling="paper")
     digits = ((images[:50, 0] + 0.1) / 1.275 * 255).round().byte().numpy()
-    net = load_weights(LeNet5(), ROOT / "weights" / "original_1998_60000_seed0.safetensors")
+    net = load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors")
     alike, scale = 0, SIDE / 28
     for digit in digits:
         strokes = [[(scale * x, scale * y) for x, y in [*stroke[:-1:FINE], stroke[-1]]] for stroke in trace(digit)]

@@ -14,11 +14,12 @@ import sys
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from notebook_rules import NOTEBOOKS, ROOT
-from repository_address import repository_address, setup_cell
+from project_copy import copy_project
+
+from tools.notebook_rules import NOTEBOOKS, ROOT
+from tools.repository_address import repository_address, setup_cell
 
 COLAB_PYTHON = ROOT / ".venv-colab" / "bin" / "python"
-MOVED = ("lenet_utils.py", "digit_pad.py", "digit_pad.js", "data", "notebooks", "experiments", "results", "weights")
 
 
 @pytest.fixture
@@ -26,13 +27,7 @@ def as_in_colab(tmp_path, monkeypatch):
     """An empty working folder; `git clone` of the web address fetches a copy of this repository."""
     origin = tmp_path / "origin"
     origin.mkdir()
-    unpacked = shutil.ignore_patterns("*-ubyte", "__pycache__", ".ipynb_checkpoints")
-    for name in MOVED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, origin / name, ignore=unpacked)
-        else:
-            shutil.copyfile(source, origin / name)
+    copy_project(origin)
     for command in (
         ["init", "--quiet"],
         ["add", "--all"],

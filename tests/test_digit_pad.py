@@ -6,11 +6,12 @@ import time
 import numpy as np
 import pytest
 import torch
-from notebook_rules import ROOT
 from PIL import Image
 
-from digit_pad import BOX, CENTRE, NOTHING, PEN, SIDE, DigitPad, LayerView, layer_states, network_input, prepare
-from lenet_utils import LeNet5, load_mnist, load_weights
+from digit_pad import BOX, CENTRE, NOTHING, PEN, SIDE, DigitPad, LayerView, layer_activations, network_input, prepare
+from lenet import LeNet5
+from lenet_utils import load_mnist, load_weights
+from tools.notebook_rules import ROOT
 
 SEVEN = [[[70, 60], [205, 60], [170, 120], [135, 235]]]
 TWO = [[[75, 95], [95, 60], [140, 45], [185, 65], [190, 110], [150, 165], [80, 230], [205, 228]]]
@@ -20,7 +21,7 @@ SCRIBBLE = np.random.default_rng(0).integers(0, SIDE + 1, (20, 300, 2)).tolist()
 
 @pytest.fixture(scope="module")
 def view():
-    return LayerView(load_weights(LeNet5(), ROOT / "weights/original_1998_60000_seed0.safetensors"))
+    return LayerView(load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors"))
 
 
 def centre_of_mass(digit):
@@ -98,15 +99,15 @@ def test_network_input_is_what_load_mnist_makes_of_the_same_digit():
 # ---------------------------------------------------------------------------------------------- the view
 
 
-def test_layer_states_end_in_what_the_network_returns(view):
+def test_layer_activations_end_in_what_the_network_returns(view):
     images = load_mnist(train=False, scaling="paper")[0][:5]
-    states = layer_states(view.net, images)
-    assert list(states) == ["input", "c1", "s2", "c3", "s4", "c5", "f6", "output"]
-    assert [list(states[name].shape[1:]) for name in ("c1", "s2", "c3", "s4", "c5", "f6")] == [
+    activations = layer_activations(view.net, images)
+    assert list(activations) == ["input", "c1", "s2", "c3", "s4", "c5", "f6", "output"]
+    assert [list(activations[name].shape[1:]) for name in ("c1", "s2", "c3", "s4", "c5", "f6")] == [
         [6, 28, 28], [6, 14, 14], [16, 10, 10], [16, 5, 5], [120, 1, 1], [84],
     ]  # fmt: skip
     with torch.no_grad():
-        assert torch.equal(states["output"], view.net(images))
+        assert torch.equal(activations["output"], view.net(images))
 
 
 @pytest.mark.parametrize(("strokes", "expected"), [(SEVEN, "reads 7"), (TWO, "reads 2")])
@@ -117,13 +118,13 @@ def test_the_view_reads_the_drawing(strokes, expected, view):
 def test_the_view_shows_every_map_where_it_says(view):
     digit = prepare(TWO)
     shown = np.asarray(Image.open(io.BytesIO(view(digit)[0])))
-    states = layer_states(view.net, network_input(digit))
+    activations = layer_activations(view.net, network_input(digit))
     for (x, y, size), cells in (
-        (view.places["c1", 5], states["c1"][0, 5]),
-        (view.places["s2", 2], states["s2"][0, 2]),
-        (view.places["c3", 15], states["c3"][0, 15]),
-        (view.places["s4", 9], states["s4"][0, 9]),
-        (view.places["f6"], states["f6"].view(12, 7)),
+        (view.places["c1", 5], activations["c1"][0, 5]),
+        (view.places["s2", 2], activations["s2"][0, 2]),
+        (view.places["c3", 15], activations["c3"][0, 15]),
+        (view.places["s4", 9], activations["s4"][0, 9]),
+        (view.places["f6"], activations["f6"].view(12, 7)),
         (view.places["bitmap", 2], view.net.output.bitmaps[2].view(12, 7)),
     ):
         height, width = cells.shape

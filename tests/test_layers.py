@@ -8,26 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lenet_utils import (
+from lenet import (
     C3_TABLE,
     LeNet5,
     PartialConv2d,
     RBFOutput,
     ScaledTanh,
     Subsample,
-    evaluate,
-    fit,
     layer_table,
-    load_weights,
     modern_lenet,
     output_size,
-    predict,
-    save_weights,
-    seed_everything,
     tutorial_lenet,
 )
+from lenet_utils import evaluate, fit, load_weights, predict, save_weights, seed_everything
 
-# Table I as lists of inputs, map by map, typed in apart from the strings in lenet_utils.
+# Table I as lists of inputs, map by map, typed in apart from the strings in lenet.
 TABLE_I = [
     [0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [0, 4, 5], [0, 1, 5],
     [0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [0, 3, 4, 5], [0, 1, 4, 5], [0, 1, 2, 5],

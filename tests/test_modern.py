@@ -1,17 +1,16 @@
 """The ladder of notebook 06: its networks, its distorted digits, its training, its ensemble."""
 
 import json
-import sys
 
 import pytest
 import torch
-from notebook_rules import ROOT
 from torch import nn
 
-from lenet_utils import LeNet5, load_mnist, load_weights, modern_lenet, seed_everything, tutorial_lenet
-
-sys.path.insert(0, str(ROOT / "experiments"))
-import modern_lenet as modern  # noqa: E402
+from experiments import modern_lenet as modern
+from experiments import record as experiment_record
+from lenet import LeNet5, modern_lenet, tutorial_lenet
+from lenet_utils import BACKGROUND, count_errors, load_mnist, load_weights, seed_everything
+from tools.notebook_rules import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def generator(seed=0):
 
 def centres(images):
     """Return the centre of mass of each image's ink, [N, 2], in pixels."""
-    ink = images[:, 0] - modern.BACKGROUND
+    ink = images[:, 0] - BACKGROUND
     places = torch.arange(images.shape[-1]).float()
     return torch.stack([ink.sum(dim=1) @ places, ink.sum(dim=2) @ places], dim=1) / ink.sum((1, 2))[:, None]
 
@@ -98,10 +97,10 @@ def test_distorted_digits_keep_background_ink_and_place(size):
     images = images[:300]
     changed = modern.augment(images, 1.0, 1.0, generator())
     assert changed.shape == images.shape and changed.isfinite().all()
-    assert changed.min() >= modern.BACKGROUND - 1e-5 and changed.max() <= 1.175 + 1e-5
+    assert changed.min() >= BACKGROUND - 1e-5 and changed.max() <= 1.175 + 1e-5
     moved = (centres(changed) - centres(images)).norm(dim=1)
     assert 0.3 < moved.mean() < 1.5 and moved.max() < 4
-    ink = [(part - modern.BACKGROUND).sum().item() for part in (changed, images)]
+    ink = [(part - BACKGROUND).sum().item() for part in (changed, images)]
     assert ink[0] == pytest.approx(ink[1], rel=0.05)
 
 
@@ -114,12 +113,12 @@ def test_each_digit_is_distorted_in_its_own_way_and_the_same_for_the_same_seed(d
 
 def test_affine_alone_moves_a_point_within_its_limits():
     """A dot at the centre: only the shift moves it; a dot 10 pixels to the right: rotation and shear too."""
-    dot = torch.full((400, 1, 32, 32), modern.BACKGROUND)
+    dot = torch.full((400, 1, 32, 32), BACKGROUND)
     dot[:, :, 15:17, 15:17] = 1.0
     moved = centres(modern.augment(dot, 1.0, 0.0, generator())) - centres(dot)
     limit = modern.AFFINE["shift"] * 1.2  # in the input's coordinates; scale and shear act on it too
     assert 0.5 * limit < moved.abs().max() < limit
-    right = torch.full((400, 1, 32, 32), modern.BACKGROUND)
+    right = torch.full((400, 1, 32, 32), BACKGROUND)
     right[:, :, 15:17, 25:27] = 1.0
     down = (centres(modern.augment(right, 1.0, 0.0, generator())) - centres(right))[:, 1]
     assert down.abs().max() > 1.0
@@ -135,16 +134,16 @@ def test_a_run_goes_on_where_it_stopped(digits, tmp_path, monkeypatch):
     settings = modern.rung("elastic") | SHORT
     whole, whole_average, history = modern.train(settings, 0, digits)
 
-    def stop_after_two(state, content):
-        keep(state, content)
+    def stop_after_two(checkpoint, content):
+        save(checkpoint, content)
         if len(content["history"]["seconds"]) == 2:
             raise KeyboardInterrupt
 
-    keep = modern.keep
-    monkeypatch.setattr(modern, "keep", stop_after_two)
+    save = experiment_record.save_checkpoint
+    monkeypatch.setattr(experiment_record, "save_checkpoint", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         modern.train(settings, 0, digits, tmp_path / "cut.pt")
-    monkeypatch.setattr(modern, "keep", keep)
+    monkeypatch.setattr(experiment_record, "save_checkpoint", save)
     resumed, resumed_average, resumed_history = modern.train(settings, 0, digits, tmp_path / "cut.pt")
     assert resumed_history["train_loss"] == history["train_loss"] and len(history["seconds"]) == 3
     for ours, theirs in ((whole, resumed), (whole_average, resumed_average)):
@@ -164,7 +163,7 @@ def test_the_running_average_is_another_network_with_the_same_normalisation(digi
 def test_rungs_learn(digits, name):
     net, _, history = modern.train(modern.rung(name) | {"epochs": 15, "batch_size": 20}, 0, digits)
     assert history["train_loss"][-1] < history["train_loss"][0] / 2
-    assert modern.count_errors(net, digits) < 30
+    assert count_errors(net, digits) < 30
 
 
 # ---------------------------------------------------------------------------------------- stored results

@@ -2,12 +2,12 @@
 
 import copy
 import re
-import sys
 
 import nbformat
 import pytest
-from notebook_rules import MAX_BYTES, NOTEBOOKS, code_cells, problems
-from repository_address import README, colab_badge, repository_address, setup_cell
+
+from tools.notebook_rules import MAX_BYTES, NOTEBOOKS, ROOT, code_cells, problems
+from tools.repository_address import README, colab_badge, repository_address, setup_cell
 
 TRAINING = next(path for path in NOTEBOOKS if path.stem == "04_training")
 
@@ -118,7 +118,7 @@ def test_the_guard_refuses_a_large_notebook():
 def test_every_exercise_has_a_check_that_its_printed_solution_passes(path, monkeypatch, capsys):
     """Run the light cells that the exercises need, then each starter and each solution before its check."""
     monkeypatch.chdir(path.parent)
-    monkeypatch.setattr("sys.path", sys.path.copy())
+    monkeypatch.syspath_prepend(ROOT)  # and so the set-up cell's entry goes with it
     notebook, names = read(path), {}
     for cell in code_cells(notebook):
         if "exercises-need" in cell.metadata.get("tags", []) or cell is code_cells(notebook)[0]:

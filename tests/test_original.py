@@ -1,18 +1,14 @@
 """The 1998 training: criterion, second derivatives, step sizes, distortions, and the fast step."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
-from notebook_rules import ROOT
 from torch.autograd.functional import hessian
 from torch.func import functional_call, jacrev
 
-from lenet_utils import C3_TABLE, LeNet5, RBFOutput, load_mnist, seed_everything
-
-sys.path.insert(0, str(ROOT / "experiments"))
-import original_1998 as original  # noqa: E402
+from experiments import original_1998 as original
+from lenet import C3_TABLE, LeNet5, RBFOutput
+from lenet_utils import load_mnist, seed_everything
 
 LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6")
 
@@ -58,16 +54,16 @@ def propagated_by_jacobians(net, image, label, j):
 
     Only the criterion's part is exact Hessian; below it each layer passes h back through its squared Jacobian.
     """
-    states, maps = [], image
+    activations, maps = [], image
     for name in LAYERS:
-        states.append(maps)
+        activations.append(maps)
         maps = net.squash(getattr(net, name)(maps.flatten(1) if name == "f6" else maps))
 
     def loss(features):
         return original.map_loss(net.output(features.view(1, 84)), label, j)
 
     by_output, found = hessian(loss, maps.flatten()).diagonal(), {}
-    for name, inputs in zip(reversed(LAYERS), reversed(states), strict=True):
+    for name, inputs in zip(reversed(LAYERS), reversed(activations), strict=True):
         layer = getattr(net, name)
         inputs = inputs.flatten(1) if name == "f6" else inputs
         parameters = {key: value.detach() for key, value in layer.named_parameters()}
@@ -139,17 +135,18 @@ def test_f6_curvature_is_the_exact_hessian_but_for_the_term_in_f_second_derivati
 
 def test_step_sizes_are_the_rate_over_mu_plus_curvature(net, digits):
     h = original.curvature(net, *digits)
-    steps = original.step_sizes(net, *digits, rate=0.0005)
+    steps = original.step_sizes(net, *digits, lr=0.0005)
     for name in h:
         torch.testing.assert_close(steps[name], 0.0005 / (0.02 + h[name]))
-    halved = original.step_sizes(net, *digits, rate=0.0005, shared="mean")
+    halved = original.step_sizes(net, *digits, lr=0.0005, shared="mean")
     torch.testing.assert_close(halved["c1.bias"], 0.0005 / (0.02 + h["c1.bias"] / 784))
     torch.testing.assert_close(halved["f6.bias"], steps["f6.bias"])
 
 
 def test_the_rates_are_the_papers():
-    assert original.RATES == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
-    assert len(original.RATES) == original.PASSES == 20 and original.MU == 0.02 and original.CURVATURE_DIGITS == 500
+    assert original.LEARNING_RATES == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
+    assert len(original.LEARNING_RATES) == original.PASSES == 20
+    assert (original.MU, original.CURVATURE_DIGITS) == (0.02, 500)
 
 
 # ------------------------------------------------------------------------------------------ first weights
@@ -186,7 +183,7 @@ def test_the_fast_forward_pass_is_lenet5(net, digits):
 def test_a_pass_changes_the_weights_as_plain_autograd_would(net, digits, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)  # a test must not need a C++ compiler
     images, labels = digits[0][:15], digits[1][:15]
-    steps = original.step_sizes(net, *digits, rate=0.0005)
+    steps = original.step_sizes(net, *digits, lr=0.0005)
     row = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     step = original.make_step(net, j=0.1)
     with torch.no_grad():
@@ -278,26 +275,26 @@ def test_passes_of_the_enlarged_set_go_around_it_twice(digits):
 # --------------------------------------------------------------------------------------------- long runs
 
 
-@pytest.mark.parametrize("unlike", [{}, {"distortion": 1.0}, original.ADAMW], ids=["1998", "distorted", "AdamW"])
-def test_a_run_goes_on_where_it_stopped(unlike, digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize("overrides", [{}, {"distortion": 1.0}, original.ADAMW], ids=["1998", "distorted", "AdamW"])
+def test_a_run_goes_on_where_it_stopped(overrides, digits, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)
     monkeypatch.setattr(original, "PASSES", 3)
     monkeypatch.setattr(original, "CURVATURE_DIGITS", 20)
-    settings, data = original.START | unlike, (digits[0][:100], digits[1][:100])
+    settings, data = original.START | overrides, (digits[0][:100], digits[1][:100])
     counted = []
 
-    def count_errors(net, stop_in_pass=None):
+    def measure(net, stop_in_pass=None):
         counted.append(1)
         if len(counted) == stop_in_pass:
             raise KeyboardInterrupt
         return {"train_accuracy": 1.0}  # a run that no longer reads would end
 
     train = original.trainer(settings)
-    whole, history, _ = train(settings, 0, data, count_errors, tmp_path / "whole.pt")
+    whole, history, _ = train(settings, 0, data, measure, tmp_path / "whole.pt")
     counted.clear()
     with pytest.raises(KeyboardInterrupt):
-        train(settings, 0, data, lambda net: count_errors(net, stop_in_pass=3), tmp_path / "cut.pt")
-    resumed, resumed_history, _ = train(settings, 0, data, count_errors, tmp_path / "cut.pt")
+        train(settings, 0, data, lambda net: measure(net, stop_in_pass=3), tmp_path / "cut.pt")
+    resumed, resumed_history, _ = train(settings, 0, data, measure, tmp_path / "cut.pt")
     assert len(history["seconds"]) == len(resumed_history["seconds"]) == 3
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -10,8 +9,10 @@ import sys
 import nbformat
 import pytest
 import yaml
-from notebook_rules import NOTEBOOKS, ROOT, expected_metadata
-from repository_address import README, colab_badge, repository_address
+from project_copy import copy_project
+
+from tools.notebook_rules import NOTEBOOKS, ROOT, expected_metadata
+from tools.repository_address import README, colab_badge, repository_address
 
 REQUIREMENTS = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
 
@@ -100,18 +101,13 @@ def test_nothing_stored_names_a_path_of_a_machine():
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of what holds the repository's address."""
-    for name in ("tests", "notebooks"):
-        shutil.copytree(
-            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-        )
-    for name in ("README.md", "CITATION.cff"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
+    """A copy of the project."""
+    copy_project(tmp_path)
     return tmp_path
 
 
 def rewrite(folder, address):
-    command = [sys.executable, "tests/repository_address.py", address]
+    command = [sys.executable, "-m", "tools.repository_address", address]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 

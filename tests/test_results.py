@@ -1,17 +1,17 @@
 """Stored results can be checked: every network reloads and makes the same number of errors."""
 
+import importlib
 import json
-import runpy
 
 import pytest
-from notebook_rules import ROOT
 
-import lenet_utils
-from lenet_utils import evaluate, load_mnist, load_weights
+import lenet
+from lenet_utils import count_errors, load_mnist, load_weights
+from tools.notebook_rules import ROOT
 
 RECORDS = sorted((ROOT / "results").glob("*.json"))
 RUNS = [
-    pytest.param(run, record["command"].split()[1], id=f"{path.stem}, seed {run['seed']}")
+    pytest.param(run, record["command"].split()[2], id=f"{path.stem}, {run['kind']}, seed {run['seed']}")
     for path in RECORDS
     for record in [json.loads(path.read_text())]
     for run in record["runs"]
@@ -24,18 +24,17 @@ def test_a_record_says_how_it_was_made(path):
     record = json.loads(path.read_text())
     assert set(record) >= {"command", "machine", "versions", "date", "runs"}
     assert record["runs"] and {"python", "torch"} <= set(record["versions"])
-    assert record["command"].startswith("python experiments/")
-    assert (ROOT / record["command"].split()[1]).exists()
+    python, option, module, part = record["command"].split()
+    assert (python, option) == ("python", "-m") and part in ("choices", "runs")
+    assert importlib.import_module(module) and path.stem.startswith(module.removeprefix("experiments."))
 
 
-@pytest.mark.parametrize(("run", "script"), RUNS)
-def test_the_stored_network_makes_the_stored_number_of_errors(run, script, monkeypatch):
-    monkeypatch.syspath_prepend(str((ROOT / script).parent))
-    names = vars(lenet_utils) | runpy.run_path(str(ROOT / script))
-    test = load_mnist(train=False, **run["load_mnist"])
-    # `network` is the expression that builds it, in the names of lenet_utils and of the record's script.
-    net = load_weights(eval(run["network"], names), ROOT / run["weights"])
-    assert round((1 - evaluate(net, test)) * len(test[1])) == run["test_errors"]
+@pytest.mark.parametrize(("run", "module"), RUNS)
+def test_the_stored_network_makes_the_stored_number_of_errors(run, module):
+    # `network` is the expression that builds it, in the names of lenet and of the record's module.
+    net = eval(run["network"], vars(lenet) | vars(importlib.import_module(module)))
+    load_weights(net, ROOT / run["weights"])
+    assert count_errors(net, load_mnist(train=False, **run["load_mnist"])) == run["test_errors"]
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
@@ -45,6 +44,11 @@ def test_error_counts_and_histories_agree(path):
             assert run["history"][f"{kind}_accuracy"][-1] == pytest.approx(1 - run[f"{kind}_errors"] / 10_000)
 
 
-def test_every_stored_network_is_named_in_a_record():
-    named = {param.values[0]["weights"] for param in RUNS}
-    assert {f"weights/{path.name}" for path in (ROOT / "weights").iterdir()} == named
+def test_every_stored_network_is_named_in_a_record_and_lies_in_its_folder():
+    named = {path.stem: set() for path in RECORDS}
+    for path in RECORDS:
+        for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
+            named[path.stem] |= {run["weights"]} if "weights" in run else set()
+    stored = [path.relative_to(ROOT) for path in (ROOT / "weights").rglob("*") if path.is_file()]
+    assert {path.as_posix() for path in stored} == set().union(*named.values())
+    assert all(path.as_posix() in named[path.parent.name] for path in stored)

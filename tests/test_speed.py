@@ -6,23 +6,16 @@ import statistics
 import numpy as np
 import pytest
 import torch
-from notebook_rules import ROOT
 from torch.nn import functional as F
 
-from lenet_utils import load_mnist, pick_device, seed_everything, tutorial_lenet
-
-
-@pytest.fixture(scope="module")
-def speed():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "experiments"))
-        import speed
-
-        yield speed
+from experiments import speed
+from lenet import tutorial_lenet
+from lenet_utils import count_errors, load_mnist, pick_device, seed_everything
+from tools.notebook_rules import ROOT
 
 
 @pytest.fixture
-def compiler(speed):
+def compiler():
     try:
         speed.convolution_kernel()
     except RuntimeError as error:
@@ -43,25 +36,25 @@ def weights_after(loop, order, epochs):
 
 
 @pytest.mark.parametrize("count", [1, 16, 61, 256])
-def test_the_kernel_gives_the_features_and_gradients_of_pytorch(speed, compiler, count):
+def test_the_kernel_gives_the_features_and_gradients_of_pytorch(compiler, count):
     images = load_mnist(train=False, size=28)[0]
     seed_everything(count)
     layers = tutorial_lenet()[:7]
     batch = torch.randint(len(images), (count,))
     weights = [parameter.detach() for parameter in layers.parameters()]
-    states = speed.new_states(count)
-    features = speed.convolve(images, batch, weights, states)
+    buffer = speed.new_buffer(count)
+    features = speed.convolve(images, batch, weights, buffer)
     expected = layers(images[batch])
     assert torch.allclose(features, expected, atol=1e-6)
-    toward = torch.randn(count, 400)
-    found = speed.convolve_backward(images, batch, weights, states, toward)
-    for ours, theirs in zip(found, torch.autograd.grad(expected, list(layers.parameters()), toward), strict=True):
+    gradients = torch.randn(count, 400)
+    found = speed.convolve_backward(images, batch, weights, buffer, gradients)
+    for ours, theirs in zip(found, torch.autograd.grad(expected, list(layers.parameters()), gradients), strict=True):
         assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
-    again = speed.convolve_backward(images, batch, weights, states, toward)
+    again = speed.convolve_backward(images, batch, weights, buffer, gradients)
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True)), "the same sums every time"
 
 
-def test_without_a_compiler_one_sentence_says_so(speed, monkeypatch):
+def test_without_a_compiler_one_sentence_says_so(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     speed.convolution_kernel.cache_clear()
     with pytest.raises(RuntimeError, match="The C.. compiler no-such-compiler could not compile convolutions.cpp"):
@@ -76,7 +69,7 @@ def test_without_a_compiler_one_sentence_says_so(speed, monkeypatch):
 # --------------------------------------------------------------------------------------------- the rungs
 
 
-def test_every_rung_takes_the_steps_of_the_plain_loop(speed, compiler, digits):
+def test_every_rung_takes_the_steps_of_the_plain_loop(compiler, digits):
     """640 digits in batches of 64 and 21 left over, twice: the same losses, right answers and weights."""
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(digits[1])))[:661]
     plain = None
@@ -93,41 +86,41 @@ def test_every_rung_takes_the_steps_of_the_plain_loop(speed, compiler, digits):
             assert accuracy == pytest.approx(plain_accuracy, abs=0.005), name
 
 
-def test_a_schedule_acts_inside_the_steps_that_a_graph_repeats(speed, compiler, digits):
+def test_a_schedule_acts_inside_the_steps_that_a_graph_repeats(compiler, digits):
     """On CUDA this records and replays a graph; elsewhere the same steps run without one."""
     images, labels = digits
     device = images.device
     order = torch.arange(10 * 64, device=device)
-    rates = torch.linspace(0.9, 0.05, 10, device=device)
+    lrs = torch.linspace(0.9, 0.05, 10, device=device)
     seed_everything(0)
     ours, plain = tutorial_lenet(), tutorial_lenet().to(device)
     plain.load_state_dict(ours.state_dict())
     settings = speed.PLAIN | {"item": False, "compile": True, "graph": 4}
     loop = speed.Loop(ours, digits, 64, 0.9, settings)
-    rest = loop.graphs.run(order.view(-1, 64), rates)
+    rest = loop.graphs.run(order.view(-1, 64), lrs)
     assert len(rest) == 2, "two graphs of four steps, and two steps left over"
     optimizer = torch.optim.SGD(plain.parameters(), lr=1)
-    for batch, rate in zip(order.view(-1, 64)[:8], rates[:8], strict=True):
-        optimizer.param_groups[0]["lr"] = rate.item()
+    for batch, lr in zip(order.view(-1, 64)[:8], lrs[:8], strict=True):
+        optimizer.param_groups[0]["lr"] = lr.item()
         optimizer.zero_grad()
         F.cross_entropy(plain(images[batch]), labels[batch]).backward()
         optimizer.step()
     for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
-    assert loop.rate.item() == pytest.approx(rates[7].item())
+    assert loop.lr.item() == pytest.approx(lrs[7].item())
 
 
-def test_one_cycle(speed):
-    rates = speed.one_cycle(0.1, 300)
-    assert rates.argmax() in (99, 100) and rates.max() == pytest.approx(0.1, rel=0.01)
-    assert 0 < rates[-1] < 0.001 and 0 < rates[0] < 0.001
+def test_one_cycle():
+    lrs = speed.one_cycle(0.1, 300)
+    assert lrs.argmax() in (99, 100) and lrs.max() == pytest.approx(0.1, rel=0.01)
+    assert 0 < lrs[-1] < 0.001 and 0 < lrs[0] < 0.001
 
 
-def test_quick_training_learns_and_repeats_itself(speed, compiler):
+def test_quick_training_learns_and_repeats_itself(compiler):
     data = load_mnist(train=False, scaling="paper", device=pick_device())
     recipe = {"epochs": 1, "batch_size": 64, "lr": 0.01}
     nets = [speed.QuickTraining(recipe, 0, data).train() for _ in range(2)]
-    assert speed.count_errors(nets[0], data) < 700
+    assert count_errors(nets[0], data) < 700
     if data[0].device.type == "cpu":
         for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
             assert torch.equal(a, b)

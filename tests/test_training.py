@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
-from notebook_rules import ROOT
 from torch import nn
 from torch.nn import functional as F
 
@@ -28,6 +27,7 @@ from lenet_utils import (
     seed_everything,
     tutorial_lenet,
 )
+from tools.notebook_rules import ROOT
 
 
 @pytest.fixture(scope="module")

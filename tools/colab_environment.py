@@ -1,6 +1,6 @@
 """Make an environment that is like Colab where it matters for a notebook.
 
-    python tests/colab_environment.py FOLDER
+    python -m tools.colab_environment FOLDER
 
 IPython, ipykernel and ipywidgets are Colab's (August 2026). Everything else comes from the environment that
 runs this script, by links: all but d2l, which Colab lacks, and but the pieces of Jupyter, which are not

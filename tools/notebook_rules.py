@@ -1,7 +1,7 @@
 """The rules that every stored notebook keeps, so that strict nbval means something.
 
-python tests/notebook_rules.py            lists what breaks a rule
-python tests/notebook_rules.py --tidy     first removes the metadata that editors and nbconvert leave behind
+python -m tools.notebook_rules            lists what breaks a rule
+python -m tools.notebook_rules --tidy     first removes the metadata that editors and nbconvert leave behind
 """
 
 import argparse
@@ -117,10 +117,12 @@ def problems(notebook, name, size=0):
         if any(output.get("name") == "stderr" for output in cell.outputs):
             found.append(f"code cell {number} ({first_line}) stores a warning or other text on stderr")
         if any(WIDGET_VIEW in output.get("data", {}) for output in cell.outputs):
-            found.append(f"code cell {number} ({first_line}) stores a widget view: run tests/notebook_rules.py --tidy")
+            found.append(
+                f"code cell {number} ({first_line}) stores a widget view: python -m tools.notebook_rules --tidy"
+            )
         if set(cell.metadata) - {"tags"}:
             found.append(
-                f"code cell {number} ({first_line}) has metadata besides tags: run tests/notebook_rules.py --tidy"
+                f"code cell {number} ({first_line}) has metadata besides tags: python -m tools.notebook_rules --tidy"
             )
     for start, reason in IGNORED_OUTPUT.get(name, {}).items():
         if not any(
@@ -129,7 +131,7 @@ def problems(notebook, name, size=0):
         ):
             found.append(f"no cell ignores its output for {start!r} ({reason}): remove it from IGNORED_OUTPUT")
     if dict(notebook.metadata) != expected_metadata(name):
-        found.append("the notebook's metadata are not the expected ones: run tests/notebook_rules.py --tidy")
+        found.append("the notebook's metadata are not the expected ones: run python -m tools.notebook_rules --tidy")
     if size > MAX_BYTES:
         found.append(f"the file has {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}")
     return found

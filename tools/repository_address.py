@@ -1,13 +1,14 @@
 """The repository's web address: it stands in CITATION.cff, and badges and set-up cells repeat it.
 
-python tests/repository_address.py https://github.com/you/lenet-5      rewrites it everywhere
+python -m tools.repository_address https://github.com/you/lenet-5      rewrites it everywhere
 """
 
 import re
 import sys
 
 import nbformat
-from notebook_rules import NOTEBOOKS, ROOT
+
+from tools.notebook_rules import NOTEBOOKS, ROOT
 
 CITATION = ROOT / "CITATION.cff"
 README = ROOT / "README.md"

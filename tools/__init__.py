@@ -1,0 +1,1 @@
+"""Commands that keep the repository in order: `python -m tools.NAME`."""
