@@ -112,9 +112,9 @@ def show_images(images, titles=(), columns=10, row_titles=(), scale=0.8, **optio
     for ax, image, title in zip_longest(axes.flat, images, titles):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
+        ax.set_title("" if title is None else title, fontsize=8, pad=3)
         if image is not None:
             ax.imshow(image, **options)
-            ax.set_title(title or "", fontsize=8, pad=3)
     for ax, title in zip(axes[:, 0], row_titles, strict=False):
         ax.set_ylabel(title, rotation=0, ha="right", va="center")
     plt.show()

@@ -58,6 +58,31 @@ def store_a_warning(notebook):
     code_cells(notebook)[3].outputs = [nbformat.v4.new_output("stream", name="stderr", text="UserWarning: ...")]
 
 
+def write_a_wide_line(notebook):
+    code_cells(notebook)[3].source += f"\n# {'x' * 100}"
+
+
+def write_wide_prose(notebook):
+    notebook.cells[0].source += f"\n{'word ' * 25}"
+
+
+def crowd_a_cell(notebook):
+    code_cells(notebook)[3].source = "x = 1\n" * 21
+
+
+def crowd_the_imports(notebook):
+    code_cells(notebook)[1].source = "import torch\n" * 13
+
+
+def define_claim_again(notebook):
+    code_cells(notebook)[3].source += "\n\n\ndef claim(statement, holds):\n    assert holds"
+
+
+def print_a_bare_boolean(notebook):
+    cell = code_cells(notebook)[3]
+    cell.source, cell.outputs = "print('equal:', 1 == 1)", [nbformat.v4.new_output("stream", text="equal: True\n")]
+
+
 def check_an_ignored_cell(notebook):
     for cell in code_cells(notebook):
         cell.metadata.pop("tags", None)
@@ -94,6 +119,12 @@ def drop_the_accelerator(notebook):
         (skip_a_cell, "unknown tag"),
         (comment_for_nbval, "NBVAL_ comment"),
         (store_a_warning, "stderr"),
+        (write_a_wide_line, "columns, more than 100"),
+        (write_wide_prose, "columns, more than 100"),
+        (crowd_a_cell, "more than 20 lines"),
+        (crowd_the_imports, "more than 12 lines"),
+        (define_claim_again, "defines claim"),
+        (print_a_bare_boolean, "bare True or False"),
         (check_an_ignored_cell, "no cell ignores its output"),
         (leave_cell_metadata, "metadata besides tags"),
         (store_widgets, "metadata are not the expected"),

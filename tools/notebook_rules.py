@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TRAINING = {"02_c3_connection_table", "04_training", "05_original_1998", "06_modern_lenet", "07_speed"}
 MAX_BYTES = 2_000_000
+MAX_COLUMNS = 100  # of code and prose; tables and badges cannot be broken
+MAX_LINES = 20  # of a code cell: one idea a cell, and most have fewer than 15
+MAX_IMPORTS = 12  # lines of the cell after the set-up cell, so that the first idea is not far
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # a live widget's number: nothing to show once stored
 TAGS = {"nbval-ignore-output", "raises-exception", "exercises-need", "exercise", "check"}
 
@@ -25,36 +28,50 @@ IGNORED_OUTPUT = {
         "for kind, accuracy in accuracies.items():": "errors after training",
     },
     "03_data": {
-        "def microseconds(": "times",
-        "def loader_road(": "images a second",
+        "answers = lu.predict(": "single digits: rounding differs between processors",
+        "by_class = answers.clone()": "single digits: rounding differs between processors",
+        "def count_right(": "single digits: rounding differs between processors",
+        "plain = MNIST(": "times",
+        "def throughput(": "images a second",
     },
     "04_training": {
-        "try:": "the device, and the installation of d2l in Colab",
-        "def init_weights(": "the live plot's title: time and rate",
-        "seed_everything(0)": "d2l's plot (SVG) and rate; fit's losses and seconds",
-        "def first_losses(": "losses after training",
-        "def rate(": "digits a second",
+        "device = lu.pick_device()": "the device",
+        "image_28 = ": "differences between logits: rounding",
+        "images, labels = train[0][:1000]": "losses: rounding",
+        "half = ": "the live plot's title: time and throughput",
+        "try:": "the installation of d2l in Colab",
+        "lu.seed_everything(0)": "d2l's plot (SVG) and throughput; fit's losses and seconds; gradients: rounding",
+        "difference = largest_difference(": "differences and accuracy after training",
+        'runs = {"sigmoid, 0.9"': "losses after training",
+        "resumed, so_far = ": "differences after training",
+        "shares = ": "accuracy after training",
+        "share_right = {}": "counts after training",
+        "throughputs = ": "digits a second",
     },
     "05_original_1998": {
-        "for name, (right, between, accuracy) in": "losses and accuracy after training",
+        "for name, found in ((": "losses and accuracy after training",
         "for name, distance in away_from.items():": "distances after training",
         "def train_live(": "the live plot's title: time and rate",
     },
     "06_modern_lenet": {
-        "def seconds(": "times",
-        "few = [part[:10_000]": "errors after training",
+        "device = lu.pick_device()": "times",
+        "sixth = [part[:10_000]": "errors after training",
         "start = time.perf_counter()": "seconds and accuracy after training",
         "by_net = torch.stack(": "single digits: rounding differs between processors",
     },
     "07_speed": {
-        "matmul, copy =": "the machine and its limits",
+        "device = lu.pick_device()": "the machine and its limits",
         "c1_bytes =": "times",
-        'loop = loop_of("DataLoader")': "examples a second",
+        "COUNT = ": "examples a second",
         "before = parts_of_a_step(": "times",
+        "in_convolutions = ": "times",
         "def step_seconds(": "times",
         "try:": "whether there is a C++ compiler",
+        'if device.type == "cuda":': "whether there is a GPU",
         'if device.type != "cuda":': "the device and its rungs",
-        "def times_faster(": "examples a second",
+        "for name, below in zip(rungs": "examples a second",
+        "for part, taken in after.items():": "times",
+        "sizes = (16, 64": "examples a second",
         "if compiler:": "seconds and accuracy after training",
     },
     "08_inside_lenet": {
@@ -124,6 +141,19 @@ def problems(notebook, name, size=0):
             found.append(
                 f"code cell {number} ({first_line}) has metadata besides tags: python -m tools.notebook_rules --tidy"
             )
+        if len(cell.source.strip().splitlines()) > MAX_LINES:
+            found.append(f"code cell {number} ({first_line}) has more than {MAX_LINES} lines: split it")
+        if re.search(r"^def claim\b", cell.source, re.MULTILINE):
+            found.append(f"code cell {number} ({first_line}) defines claim: it is in lenet_utils")
+        printed = "".join(output.get("text", "") for output in cell.outputs)
+        if re.search(r"\b(True|False)$", printed, re.MULTILINE) and "lu.claim(" not in cell.source:
+            found.append(f"code cell {number} ({first_line}) prints a bare True or False: state it with lu.claim")
+    if len(cells) > 1 and len([line for line in cells[1].source.splitlines() if line.strip()]) > MAX_IMPORTS:
+        found.append(f"the cell after the set-up cell has more than {MAX_IMPORTS} lines")
+    for cell in notebook.cells:
+        for line in cell.source.splitlines():
+            if len(line) > MAX_COLUMNS and not line.startswith(("|", "[![")):
+                found.append(f"a line has {len(line)} columns, more than {MAX_COLUMNS}: {line[:40]} ...")
     for start, reason in IGNORED_OUTPUT.get(name, {}).items():
         if not any(
             cell.source.strip().startswith(start) and "nbval-ignore-output" in cell.metadata.get("tags", [])

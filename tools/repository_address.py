@@ -49,7 +49,7 @@ root = next((folder for folder in folders if (folder / "lenet_utils.py").exists(
 if root is None:
     root = here / "{folder}"
     if subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY, root]).returncode:
-        raise RuntimeError(f"Could not fetch {{REPOSITORY}}: check the network, then run this cell again.")
+        raise RuntimeError(f"Could not fetch {{REPOSITORY}}: check the network, run this cell again.")
 sys.path.insert(0, str(root))'''
 
 
