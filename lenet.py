@@ -72,7 +72,8 @@ class PartialConv2d(nn.Module):
         self.kernel_size = kernel_size
         self.weight = nn.Parameter(torch.empty(int(table.sum()), kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(len(table)))
-        # Not saved with the weights: table and positions belong to the architecture, as kernel_size does.
+        # Not saved with the weights: table and positions belong to the architecture, as kernel_size does. Positions are
+        # the table's True entries, found once: indexing by the table, as notebook 02 does, finds them every time.
         self.register_buffer("table", table.clone(), persistent=False)
         self.register_buffer("positions", table.flatten().nonzero().flatten(), persistent=False)
         self.reset_parameters()
@@ -131,8 +132,8 @@ class Subsample(nn.Module):
 class ScaledTanh(nn.Module):
     """The paper's squashing function 1.7159 tanh(2a / 3), so that f(1) = 1 and f(-1) = -1 (Appendix A)."""
 
-    def forward(self, activations):
-        return 1.7159 * torch.tanh(2 / 3 * activations)
+    def forward(self, sums):
+        return 1.7159 * torch.tanh(2 / 3 * sums)
 
 
 # The ten digits as 7 x 12 bitmaps, the codes of the output layer: one byte a row from the top, 7 bits, the
@@ -215,7 +216,7 @@ def tutorial_lenet():
     for layer in net:
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.xavier_uniform_(layer.weight)
-    net.network = "tutorial_lenet()"
+    net.network = "tutorial_lenet()"  # the name that save_weights writes and load_weights compares
     return net
 
 
@@ -239,7 +240,7 @@ def modern_lenet():
             output=nn.Linear(84, 10),
         )
     )
-    net.network = "modern_lenet()"
+    net.network = "modern_lenet()"  # as in tutorial_lenet
     return net
 
 

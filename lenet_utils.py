@@ -50,7 +50,7 @@ BACKGROUND, FOREGROUND = -0.1, 1.175
 COLOURS = {"train": "#0072B2", "test": "#D55E00", "validation": "#009E73", "grey": "#6E6E6E"}
 
 
-# ---------------------------------------------------------------------------------------------- set-up
+# ------------------------------------------------------------------------- set-up, claims, figures, records
 
 
 def seed_everything(seed):
@@ -311,13 +311,13 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     plot: show a LivePlot.
     seed: of the shuffling; the order of an epoch depends on (seed, epoch) alone.
     history: what an earlier call returned, to go on where it ended: with its weights in `net` and the
-        same data, rate, batch size and seed, the result is that of one uninterrupted call.
+        same data, learning rate, batch size and seed, the result is that of one uninterrupted call.
 
     The history holds a list with one entry an epoch under each of: train_loss and train_accuracy (means
     over the epoch's digits, each seen by the network as it then was), test_accuracy, seconds (training
     and evaluation). A loss that is not finite, or a keyboard interrupt (Jupyter: interrupt kernel), ends
     the training with a printed sentence: `net` keeps its last good weights, the finished epochs are
-    returned. Raises ValueError for data, sizes or rates that cannot be trained with, before any work.
+    returned. Raises ValueError for data or settings that cannot be trained with, before any work.
     """
     if _gives_distances(net):
         raise ValueError("fit trains logits, and this network ends in the distances of an RBFOutput: see notebook 05.")

@@ -184,7 +184,7 @@ def train(settings, seed, data, checkpoint=None):
 
 # ----------------------------------------------------------------------------------------- choices and runs
 
-# The ladder: each rung keeps what the rungs above it changed and adds its own change. Rung 0 is notebook 05's training
+# The ladder: each rung keeps what the rungs below it changed and adds its own change. Rung 0 is notebook 05's training
 # one digit at a time (results/original_1998.json).
 LADDER = {
     "AdamW": {},

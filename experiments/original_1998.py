@@ -3,7 +3,7 @@
     python -m experiments.original_1998 choices      what the paper leaves open, on the validation split
     python -m experiments.original_1998 runs         the full runs: 60,000, distorted, 30,000 and 15,000 digits
 
-A run of 20 passes over 60,000 digits takes 4 to 7 minutes on one CPU core (the step is compiled, which needs a C++
+A run of 20 passes over 60,000 digits takes about 4 minutes on one CPU core (the step is compiled, which needs a C++
 compiler); give two processes different kinds or seeds to use two cores. A checkpoint is stored after every pass in
 experiments/unfinished/, and the same command goes on from there. `choices` trains on the first 50,000 training
 digits, counts errors on the last 10,000, and never loads the test set; it writes results/original_1998_choices.json.
