@@ -117,7 +117,7 @@ def prompts(page):
     return page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
 
 
-def run_all(page, each_time=lambda: None, limit=400):
+def run_all(page, each_time=lambda: None, limit=1200):
     """Run all cells by the menu and wait; `each_time` is called twice a second. Fail on an error output."""
     page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
     page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
@@ -151,7 +151,7 @@ def test_all_cells_run_without_an_error(name, open_page):
 
 def test_the_live_plot_of_notebook_04_moves_while_training_runs(open_page):
     page, pictures = open_page("04_training"), {}
-    plot = page.locator(".jp-CodeCell", has_text="history = fit(net, train, test, epochs=10").first
+    plot = page.locator(".jp-CodeCell", has_text="fit(net, train, test, epochs=10").first
 
     def look():
         if "*" in plot.locator(".jp-InputPrompt").inner_text() and plot.locator("img").count():

@@ -65,7 +65,7 @@ def run_notebook(path, folder):
         if cell.cell_type == "code":
             cell.outputs = []
     notebook.cells.append(nbformat.v4.new_code_cell("print(open('/proc/self/status').read())"))
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(folder)}}).execute()
     status = notebook.cells.pop().outputs[0].text
     peak = next(int(line.split()[1]) / 2**20 for line in status.splitlines() if line.startswith("VmHWM"))
     return notebook, peak
