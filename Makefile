@@ -13,7 +13,7 @@ help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
 	@echo "make test                       strict nbval over every notebook, and the unit tests"
 	@echo "make test-colab                 every notebook as in Colab: alone in an empty folder, with Colab's IPython"
-	@echo "make test-browser               every notebook in JupyterLab, in a real browser (needs Chromium or Chrome)"
+	@echo "make test-browser               the notebooks in JupyterLab, in a real browser (needs Chromium or Chrome)"
 	@echo "make lint                       ruff over the Python files, zizmor over the workflows"
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
 	@echo "make results-NAME               do what results/NAME.json lacks (minutes to hours; goes on where it stopped);"

@@ -372,7 +372,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     except KeyboardInterrupt:
         print(f"Interrupted in epoch {epoch + 1} of {epochs}: the network keeps its weights so far.")
     except FloatingPointError as error:
-        print(f"Stopped in epoch {epoch + 1} of {epochs}: {error} at learning rate {lr}. Try a smaller rate.")
+        print(f"Stopped in epoch {epoch + 1} of {epochs}: {error} at learning rate {lr}. Try a smaller one.")
     finally:
         if live:
             live.close()

@@ -1,12 +1,12 @@
 """fit, evaluate, LivePlot, seeds, and saved weights: what they do, and what they say about bad input."""
 
+import itertools
 import math
 import queue
 import random
-import statistics
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lenet_utils import (
+    LivePlot,
     check,
     evaluate,
     fit,
@@ -302,6 +303,34 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert path.read_bytes() == old and list(tmp_path.iterdir()) == [path]
 
 
+def test_the_live_plot_leaves_redraws_out_to_keep_its_share_of_the_time(monkeypatch):
+    """With a clock of the test's own: a redraw takes 0.1 seconds, a point comes every 0.02."""
+    clock, pictures = [0.0], []
+
+    class Handle:
+        def update(self, picture):
+            clock[0] += 0.1
+            pictures.append(clock[0])
+
+    def display(picture, display_id):
+        Handle().update(picture)
+        return Handle()
+
+    monkeypatch.setattr("lenet_utils.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("lenet_utils.get_ipython", lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr("lenet_utils.display", display)
+    plot = LivePlot(epochs=1, examples=1000, device="cpu")
+    for point in range(1, 1001):
+        clock[0] += 0.02
+        plot.add(point / 1000, train_loss=1 / point)
+    assert plot.drawing_seconds == pytest.approx(0.1 * len(pictures))
+    # As many as 3 per cent of the time allow, and spread over it, but for the one at the very start.
+    assert len(pictures) == int(plot.max_share * clock[0] / 0.1)
+    assert max(later - earlier for earlier, later in itertools.pairwise(pictures[1:])) < 3.6
+    plot.close()
+    assert clock[0] == pictures[-1]
+
+
 # ------------------------------------------------------------------------------------- in a real kernel
 
 
@@ -350,18 +379,16 @@ def text(messages):
     return "".join(content["text"] for content in of_type(messages, "stream"))
 
 
-def test_the_live_plot_redraws_in_place_and_costs_under_5_percent_of_an_epoch(kernel):
-    # The first figure of a session loads fonts (0.2 s, once); what is measured is an epoch after that.
-    kernel("few = train[0][:640], train[1][:640]\nhistory = fit(tutorial_lenet(), few, few, epochs=1)")
+def test_the_live_plot_redraws_in_place(kernel):
     messages = kernel("history = fit(tutorial_lenet(), train, test, epochs=1)")
     shown, updates = of_type(messages, "display_data"), of_type(messages, "update_display_data")
-    assert len(shown) == 1 and len(updates) >= 1
+    assert len(shown) == 1 and 1 <= len(updates) <= 5  # four points inside an epoch, one at its end, close()
     assert {content["transient"]["display_id"] for content in shown + updates} == {shown[0]["transient"]["display_id"]}
     assert shown[0]["data"]["image/png"] != updates[-1]["data"]["image/png"]
     assert {content["data"]["text/plain"] for content in shown + updates} == {"<IPython.core.display.Image object>"}
     assert not of_type(messages, "clear_output") and not of_type(messages, "error")
-    share = text(kernel("print(plots[-1].drawing_seconds / history['seconds'][0])"))
-    assert 0 < float(share) < 0.05
+    seconds = text(kernel("print(plots[-1].drawing_seconds, history['seconds'][0])")).split()
+    print("drawing took {} of the epoch's {} seconds".format(*seconds))
 
 
 def test_interrupting_the_kernel_keeps_history_weights_and_plot(kernel):
@@ -375,14 +402,11 @@ def test_interrupting_the_kernel_keeps_history_weights_and_plot(kernel):
 # -------------------------------------------------------------------------------------------- the import
 
 
-def test_importing_lenet_utils_takes_at_most_half_as_long_again_as_torch_and_torchvision():
-    def seconds(statement):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True, cwd=ROOT)
-        return time.perf_counter() - start
-
-    seconds("import lenet_utils")  # once for the disk
-    ratios = [seconds("import lenet_utils") / seconds("import torch, torchvision") for _ in range(3)]
-    assert statistics.median(ratios) <= 1.5
-    listing = "import lenet_utils, sys; assert 'd2l' not in sys.modules"
-    subprocess.run([sys.executable, "-c", listing], check=True, cwd=ROOT)
+def test_importing_lenet_utils_loads_no_large_package_beside_torch_torchvision_and_matplotlib():
+    listing = (
+        "import sys, torch, torchvision, matplotlib.pyplot, IPython; before = set(sys.modules); import lenet_utils; "
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    run = subprocess.run([sys.executable, "-c", listing], check=True, cwd=ROOT, capture_output=True, text=True)
+    large = "d2l pandas scipy sklearn jupyterlab notebook ipywidgets anywidget experiments digit_pad tools torchaudio"
+    assert "lenet" in run.stdout.split() and not set(large.split()) & set(run.stdout.split())
