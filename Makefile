@@ -50,7 +50,7 @@ $(VENV)-browser/installed: $(VENV)/installed
 	touch $@
 
 test-browser: $(VENV)-browser/installed
-	$(VENV)-browser/bin/python -m pytest -m browser --durations=20 tests/test_browser.py
+	$(VENV)-browser/bin/python -m pytest -m browser -rP --durations=20 tests/test_browser.py
 
 $(VENV)/lint: $(VENV)/installed
 	$(RUN) -m pip install --disable-pip-version-check --quiet ruff==0.17.6 zizmor==1.32.0
