@@ -26,6 +26,7 @@ from tools.notebook_rules import NOTEBOOKS, ROOT, code_cells
 pytestmark = pytest.mark.browser
 SCREENSHOTS = ROOT / "tests" / "screenshots"
 TOKEN = "browser-test"
+PATIENCE = 300  # seconds for what takes one: another program may have taken the cores
 SETTINGS = {
     # Every cell is in the page, and not only those in sight.
     "notebook-extension/tracker": '{"windowingMode": "none"}',
@@ -63,7 +64,7 @@ def lab(tmp_path_factory):
         )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
+        for _ in range(2 * PATIENCE):
             try:
                 urllib.request.urlopen(f"{address}/api?token={TOKEN}")
                 break
@@ -97,12 +98,13 @@ def open_page(lab, browser):
 
     def open_notebook(name):
         page = browser.new_context(viewport={"width": 1280, "height": 900}, has_touch=True).new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         for kernel in kernels(page):
             page.request.delete(f"{lab}/api/kernels/{kernel['id']}?token={TOKEN}")
         page.goto(f"{lab}/lab/workspaces/{name}/tree/{name}.ipynb?token={TOKEN}")
-        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         # JupyterLab asks for a kernel when told to run cells before it has connected to the one that it starts.
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while not any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels(page)):
             assert time.monotonic() < end, "no kernel has started"
             page.wait_for_timeout(500)
@@ -228,9 +230,9 @@ def draw(page, strokes, steps=6):
 
 
 def settled(page):
-    """Return the answer once the picture has not changed for a while."""
-    picture, before = page.locator(".digit-pad img"), None
-    while (now := picture.get_attribute("src")) != before:
+    """Return the answer once the kernel is idle and the picture has not changed for a while."""
+    picture, kernel, before = page.locator(".digit-pad img"), page.locator(".jp-Notebook-ExecutionIndicator"), None
+    while (now := picture.get_attribute("src")) != before or kernel.get_attribute("data-status") != "idle":
         before = now
         page.wait_for_timeout(200)
     return page.locator(".digit-pad output").inner_text()

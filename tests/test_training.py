@@ -344,9 +344,9 @@ def kernel():
         messages = []
         while True:
             try:
-                message = client.get_iopub_msg(timeout=120)
+                message = client.get_iopub_msg(timeout=600)
             except queue.Empty:
-                pytest.fail("the kernel did not answer in two minutes")
+                pytest.fail("the kernel did not answer in ten minutes")
             if message["parent_header"].get("msg_id") != request:
                 continue
             messages.append(message)
