@@ -84,9 +84,12 @@ def use_plot_style():
         set_matplotlib_formats("retina")
 
 
-def claim(statement, holds):
-    """Print `statement` and whether it holds; AssertionError, which stops the notebook, if it does not."""
-    print(f"{statement}: {bool(holds)}")
+def claim(statement, holds, found=None):
+    """Print `statement` and what was `found`, a number say, or else whether it holds.
+
+    Raises AssertionError, which stops the notebook, where it does not hold.
+    """
+    print(f"{statement}: {bool(holds) if found is None else found}")
     if not holds:
         raise AssertionError(statement)
 

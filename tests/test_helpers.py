@@ -28,6 +28,15 @@ def test_a_claim_that_does_not_hold_is_printed_and_stops_the_notebook(holds, cap
     assert capsys.readouterr().out == "2 is 3: False\n"
 
 
+@pytest.mark.parametrize("found", [0, 28, "0.93", [6, 28, 28], False])
+def test_a_claim_shows_what_was_found(found, capsys):
+    lu.claim("C1", True, found)
+    assert capsys.readouterr().out == f"C1: {found}\n"
+    with pytest.raises(AssertionError, match="C1"):
+        lu.claim("C1", False, found)
+    assert capsys.readouterr().out == f"C1: {found}\n"
+
+
 def test_images_are_drawn_in_rows_under_their_titles():
     images = [np.full((4, 5), number) for number in range(4)]
     lu.show_images(

@@ -75,12 +75,17 @@ def crowd_the_imports(notebook):
 
 
 def define_claim_again(notebook):
-    code_cells(notebook)[3].source += "\n\n\ndef claim(statement, holds):\n    assert holds"
+    code_cells(notebook)[3].source += "\n\n\ndef claim(statement, holds, found=None):\n    assert holds"
 
 
 def print_a_bare_boolean(notebook):
     cell = code_cells(notebook)[3]
     cell.source, cell.outputs = "print('equal:', 1 == 1)", [nbformat.v4.new_output("stream", text="equal: True\n")]
+
+
+def show_no_number(notebook):
+    for cell in code_cells(notebook):
+        cell.outputs = [nbformat.v4.new_output("stream", text="the two are equal: True\n")]
 
 
 def check_an_ignored_cell(notebook):
@@ -125,6 +130,7 @@ def drop_the_accelerator(notebook):
         (crowd_the_imports, "more than 12 lines"),
         (define_claim_again, "defines claim"),
         (print_a_bare_boolean, "bare True or False"),
+        (show_no_number, "only say True"),
         (check_an_ignored_cell, "no cell ignores its output"),
         (leave_cell_metadata, "metadata besides tags"),
         (store_widgets, "metadata are not the expected"),
