@@ -165,6 +165,8 @@ def test_the_notebook_opens_with_its_cells_pictures_and_formulas(name, open_page
     seen = "[...document.querySelectorAll('.jp-OutputArea img')].filter(picture => picture.naturalWidth).length"
     page.wait_for_function(f"count => {seen} === count", arg=len(pictures))
     formulas, before = page.locator("mjx-container"), None
+    if any(cell.cell_type == "markdown" and "$" in cell.source for cell in stored(name).cells):
+        formulas.first.wait_for(state="attached")
     while (now := formulas.count()) != before:  # one cell after the other is set
         before = now
         page.wait_for_timeout(1000)
@@ -232,7 +234,9 @@ def draw(page, strokes, steps=6):
 def settled(page):
     """Return the answer once the kernel is idle and the picture has not changed for a while."""
     picture, kernel, before = page.locator(".digit-pad img"), page.locator(".jp-Notebook-ExecutionIndicator"), None
+    end = time.monotonic() + PATIENCE
     while (now := picture.get_attribute("src")) != before or kernel.get_attribute("data-status") != "idle":
+        assert time.monotonic() < end, "the pad has not come to rest"
         before = now
         page.wait_for_timeout(200)
     return page.locator(".digit-pad output").inner_text()
@@ -314,9 +318,12 @@ def test_the_picture_follows_the_hand(pad):
     pad.mouse.move(*first)
     pad.mouse.down()
     for point in others:
+        before = pad.locator(".digit-pad img").get_attribute("src")
         pad.mouse.move(*point)
         pad.wait_for_timeout(150)
-    pad.wait_for_function("window.delays.length >= 2")  # on a slow machine, after the last movement
+    # On a slow machine, after the last movement.
+    pad.wait_for_function("before => document.querySelector('.digit-pad img').src !== before", arg=before)
+    pad.wait_for_function("window.delays.length >= 2")
     delays = pad.evaluate("window.delays")
     pad.mouse.up()
     print(f"from the pointer to the picture: median {statistics.median(delays):.0f} ms, longest {max(delays):.0f} ms")

@@ -18,7 +18,8 @@ MAX_BYTES = 2_000_000
 MAX_COLUMNS = 100  # of code and prose; tables and badges cannot be broken
 MAX_LINES = 20  # of a code cell: one idea a cell, and most have fewer than 15
 MAX_IMPORTS = 12  # lines of the cell after the set-up cell, so that the first idea is not far
-MAX_BARE = 0.4  # of the printed lines: those that say True and show no number
+# The share of printed lines that may say True and show no number; what the last four have is to become less.
+MAX_BARE = {"03_data": 0.22, "05_original_1998": 0.38, "06_modern_lenet": 0.19, "07_speed": 0.17}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # a live widget's number: nothing to show once stored
 TAGS = {"nbval-ignore-output", "raises-exception", "exercises-need", "exercise", "check"}
 
@@ -80,6 +81,7 @@ IGNORED_OUTPUT = {
         "if compiler:": "seconds and accuracy after training",
     },
     "08_inside_lenet": {
+        "weights = root": "counts of single digits: rounding differs between processors",
         "of_read = (": "counts of single digits: rounding differs between processors",
         "at_limit = {}": "counts of single digits",
         "turned, scaled, shifted = ": "counts of single digits",
@@ -154,12 +156,10 @@ def problems(notebook, name, size=0):
         printed = "".join(output.get("text", "") for output in cell.outputs)
         if re.search(r"\b(True|False)$", printed, re.MULTILINE) and "lu.claim(" not in cell.source:
             found.append(f"code cell {number} ({first_line}) prints a bare True or False: state it with lu.claim")
-    printed = [
-        line for cell in cells for output in cell.outputs for line in output.get("text", "").splitlines() if line
-    ]
-    bare = [line for line in printed if line.endswith(": True")]
-    if len(bare) > MAX_BARE * len(printed):
-        found.append(f"{len(bare)} of {len(printed)} printed lines only say True: give lu.claim what was found")
+    lines = [line for cell in cells for output in cell.outputs for line in output.get("text", "").splitlines() if line]
+    bare = [line for line in lines if line.endswith(": True")]
+    if len(bare) > MAX_BARE.get(name, 0.05) * len(lines):
+        found.append(f"{len(bare)} of {len(lines)} printed lines only say True: give lu.claim what was found")
     if len(cells) > 1 and len([line for line in cells[1].source.splitlines() if line.strip()]) > MAX_IMPORTS:
         found.append(f"the cell after the set-up cell has more than {MAX_IMPORTS} lines")
     for cell in notebook.cells:
