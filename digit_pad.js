@@ -108,6 +108,8 @@ function render({ model, el }) {
   });
 
   function showStrokes() {
+    if (model.get("strokes") === strokes) return; // set by send() below
+    pen = null; // Python set another drawing: a stroke that was being drawn is not in it
     strokes = model.get("strokes");
     redraw();
   }

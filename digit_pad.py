@@ -14,12 +14,13 @@ import torch
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
 
-from lenet import C3_TABLE
-from lenet_utils import COLOURS, as_images
+from lenet import C3_TABLE, LeNet5
+from lenet_data import as_images, centred, describe, fitted
+from lenet_utils import COLOURS
 
 SIDE = 280  # of the pad: ten of its units are a pixel of MNIST
 PEN = 26  # width of the line, as wide for its height as the lines of MNIST's training digits are on average
-BOX, CENTRE = 20, 14  # MNIST's digits fill a box of 20 pixels; their centre of mass lies at pixel (14, 14), from 0
+MOST_POINTS = 20_000  # of a drawing, some minutes of scribbling; to draw them takes Python half a second
 NOTHING = "draw a digit"
 
 
@@ -32,19 +33,47 @@ def prepare(strokes):
     strokes: a list of strokes, each a list of points [x, y] in the pad's units, 0 to SIDE, y downwards. The longer side
     of the inked box becomes 20 pixels, grey levels are shares of ink, and the box is moved by whole pixels until its
     centre of mass lies at pixel (14, 14), or as near as the image's border lets it come. An empty pad, or a dot no
-    larger than two widths of the pen, is no drawing. Raises ValueError for anything but points.
+    larger than two widths of the pen, is no drawing. Raises ValueError as check_strokes does.
     """
-    try:
-        strokes = [np.asarray(stroke, dtype=float).reshape(-1, 2) for stroke in strokes]
-        points = np.concatenate([np.empty((0, 2)), *strokes])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"strokes must be lists of points [x, y] ({error}).") from None
-    if not np.isfinite(points).all():
-        raise ValueError("strokes must be lists of points [x, y], and some coordinate is not a finite number.")
-    points = points.clip(0, SIDE)
-    if len(points) == 0 or np.ptp(points, axis=0).max() < PEN:
+    strokes = [np.array(stroke).clip(0, SIDE) for stroke in check_strokes(strokes)]
+    if not strokes or np.ptp(np.concatenate(strokes), axis=0).max() < PEN:
         return None
-    return _centre(_fit(_ink([stroke.clip(0, SIDE) for stroke in strokes])))
+    return centred(fitted(_ink(strokes)))
+
+
+def check_strokes(strokes):
+    """Return `strokes` as plain lists [[[x, y], ...], ...] of numbers, without the empty ones; the pad stores them so.
+
+    strokes: a list, tuple or array of strokes, each a list, tuple or array of points. Raises ValueError, with what was
+    found, for anything but finite [x, y] and for more than MOST_POINTS points.
+    """
+    wanted = "strokes must be lists of points [x, y]"
+    if not _is_list(strokes):
+        raise ValueError(f"{wanted}, not {describe(strokes)}.")
+    count = max(len(strokes), sum(len(stroke) for stroke in strokes if _is_list(stroke)))
+    if count > MOST_POINTS:
+        raise ValueError(f"{wanted}, {MOST_POINTS:,} at most: this drawing has {count:,}.")
+    plain = []
+    for number, stroke in enumerate(strokes, 1):
+        if _is_list(stroke) and len(stroke) == 0:
+            continue
+        try:
+            points = np.asarray(stroke if _is_list(stroke) else None)
+        except Exception:  # points of different lengths, or of what no array takes
+            points = np.empty(0, object)
+        if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "iuf":
+            raise ValueError(f"{wanted}: stroke {number} is something else ({describe(stroke)}).")
+        if points.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                points = points.astype(float)  # JSON knows no floats of 80 bits
+        if not np.isfinite(points).all():
+            raise ValueError(f"{wanted}: stroke {number} has a coordinate that is not a finite number.")
+        plain.append(points.tolist())
+    return plain
+
+
+def _is_list(value):
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _ink(strokes):
@@ -58,28 +87,20 @@ def _ink(strokes):
     return picture
 
 
-def _fit(picture):
-    """Return the inked part of `picture`, its longer side scaled to 20 pixels and the other alike, uint8 [20, 20]."""
-    left, top, right, bottom = picture.getbbox()
-    side = max(right - left, bottom - top)
-    left, top = (left + right - side) // 2, (top + bottom - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((BOX, BOX), Image.Resampling.BOX))
-
-
-def _centre(box):
-    """Return an image [28, 28] with `box` [20, 20] in it, its centre of mass at pixel (14, 14) where there is room."""
-    ys, xs = np.mgrid[:BOX, :BOX]
-    corner = (CENTRE - round((box * steps).sum() / box.sum()) for steps in (ys, xs))
-    top, left = (min(max(start, 0), 28 - BOX) for start in corner)
-    digit = np.zeros((28, 28), np.uint8)
-    digit[top : top + BOX, left : left + BOX] = box
-    return digit
-
-
 def network_input(digit):
-    """Return a digit, uint8 [28, 28], as load_mnist(scaling="paper") would: float32 [1, 1, 32, 32]."""
-    return as_images(torch.tensor(digit)[None], scaling="paper")
+    """Return a digit, uint8 [28, 28] with ink 255, as load_mnist(scaling="paper") would: float32 [1, 1, 32, 32].
+
+    Raises ValueError for anything else.
+    """
+    if not isinstance(digit, (np.ndarray, torch.Tensor)) or digit.shape != (28, 28):
+        raise ValueError(
+            f"A digit must be uint8 [28, 28], not {describe(digit)}: prepare_image makes one of a picture."
+        )
+    image = as_images(digit[None], scaling="paper")
+    border = np.median(np.concatenate([digit[0], digit[-1], digit[:, 0], digit[:, -1]]))
+    if border > 127 and digit.min() < border / 2:
+        raise ValueError("This digit is dark on light, MNIST's are ink 255 on 0: prepare_image turns a picture round.")
+    return image
 
 
 # ----------------------------------------------------------------------------------- a look into the network
@@ -126,6 +147,8 @@ class LayerView:
     width, height, pixels = 660, 516, 2
 
     def __init__(self, net):
+        if not isinstance(net, LeNet5):
+            raise ValueError(f"LayerView draws the layers of a LeNet5, not of {describe(net)}.")
         self.net = net
         self.fonts = {size: ImageFont.load_default(size * self.pixels) for size in (11, 13, 72)}
         self.places = {"input": (2, 18, 3)}  # of each map: x, y, size of a cell
@@ -220,8 +243,9 @@ class DigitPad(anywidget.AnyWidget):
     look: called with the prepared digit (uint8 [28, 28], or None for an empty pad) after every change; returns a PNG,
         bytes, and an answer, text: a LayerView, say. strokes: a drawing to begin with, as prepare() takes it.
 
-    `strokes`, `digit` and `answer` hold the present state. Ctrl+Z takes back the last stroke, Delete or Backspace
-    erases all. A stored notebook, and any page without a kernel, shows the picture alone.
+    `strokes` (plain lists, set them anew to change the drawing), `digit` and `answer` hold the present state. What is
+    no drawing is refused with a TraitError, and all three stay as they are. Ctrl+Z takes back the last stroke, Delete
+    or Backspace erases all. A stored notebook, and any page without a kernel, shows the picture alone.
     """
 
     _esm = Path(__file__).with_suffix(".js")
@@ -240,21 +264,32 @@ class DigitPad(anywidget.AnyWidget):
     # ipywidgets 7 would display by this method, and leave the picture for pages without a kernel out.
     _ipython_display_ = None
 
-    side = traitlets.Int(SIDE).tag(sync=True)
-    pen = traitlets.Int(PEN).tag(sync=True)
-    strokes = traitlets.List().tag(sync=True, echo_update=False)
+    side = traitlets.Int(SIDE, read_only=True).tag(sync=True)
+    pen = traitlets.Int(PEN, read_only=True).tag(sync=True)
+    strokes = traitlets.Any([]).tag(sync=True, echo_update=False)
     picture = traitlets.Bytes().tag(sync=True)
     answer = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, look, strokes=()):
-        super().__init__(strokes=list(strokes))
         self.look = look
-        self._read()
-        self.observe(self._read, "strokes")
+        super().__init__(strokes=strokes)
 
-    def _read(self, change=None):
-        self.digit = prepare(self.strokes)
-        self.picture, self.answer = self.look(self.digit)
+    @traitlets.validate("strokes")
+    def _read(self, proposal):
+        """Read a drawing before it becomes the present one: strokes, digit, picture and answer change together."""
+        try:
+            strokes = check_strokes(proposal["value"])
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from None  # the one error after which a widget takes a change back
+        digit = prepare(strokes)
+        try:
+            seen = self.look(digit)
+        except Exception as error:
+            raise traitlets.TraitError(f"look cannot read this drawing ({type(error).__name__}: {error}).") from error
+        if not isinstance(seen, tuple) or [type(part) for part in seen] != [bytes, str]:
+            raise traitlets.TraitError(f"look must return a PNG, bytes, and an answer, text; it gave {describe(seen)}.")
+        self.digit, (self.picture, self.answer) = digit, seen
+        return strokes
 
     def __repr__(self):
         return f"DigitPad: {self.answer}"

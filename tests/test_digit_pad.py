@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from digit_pad import BOX, CENTRE, NOTHING, PEN, SIDE, DigitPad, LayerView, layer_activations, network_input, prepare
+from digit_pad import NOTHING, PEN, SIDE, DigitPad, LayerView, layer_activations, network_input, prepare
 from lenet import LeNet5
+from lenet_data import BOX, CENTRE
 from lenet_utils import load_mnist, load_weights
 from tools.notebook_rules import ROOT
 
@@ -154,5 +155,5 @@ def test_where_no_kernel_runs_the_picture_stands_in(view):
 
 
 def test_the_javascript_needs_nothing_from_elsewhere():
-    text = (ROOT / "digit_pad.js").read_text()
+    text = (ROOT / "digit_pad.js").read_text(encoding="utf-8")
     assert "import" not in text and "http" not in text and "export default { render }" in text

@@ -54,7 +54,7 @@ def test_images_are_drawn_in_rows_under_their_titles():
 def test_runs_are_read_by_kind_in_the_order_of_their_seeds(tmp_path, monkeypatch):
     runs = [{"kind": "a", "seed": 1}, {"kind": "b"}, {"kind": "a", "seed": 0}]
     (tmp_path / "results").mkdir()
-    (tmp_path / "results/demo.json").write_text(json.dumps({"machine": "here", "runs": runs}))
+    (tmp_path / "results/demo.json").write_text(json.dumps({"machine": "here", "runs": runs}), encoding="utf-8")
     monkeypatch.setattr(lu, "ROOT", tmp_path)
     record, by_kind = lu.read_runs("demo")
     assert record["machine"] == "here"

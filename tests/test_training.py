@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from jupyter_client.manager import start_new_kernel
 from torch import nn
 from torch.nn import functional as F
 
+from lenet_figures import alt_text
 from lenet_utils import (
     LivePlot,
     check,
@@ -312,13 +314,11 @@ def test_the_live_plot_leaves_redraws_out_to_keep_its_share_of_the_time(monkeypa
             clock[0] += 0.1
             pictures.append(clock[0])
 
-    def display(picture, display_id):
-        Handle().update(picture)
-        return Handle()
+        display = update
 
-    monkeypatch.setattr("lenet_utils.time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("lenet_utils.get_ipython", lambda: SimpleNamespace(kernel=None))
-    monkeypatch.setattr("lenet_utils.display", display)
+    monkeypatch.setattr("lenet_figures.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("lenet_figures.get_ipython", lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr("lenet_figures.DisplayHandle", Handle)
     plot = LivePlot(epochs=1, examples=1000, device="cpu")
     for point in range(1, 1001):
         clock[0] += 0.02
@@ -330,6 +330,40 @@ def test_the_live_plot_leaves_redraws_out_to_keep_its_share_of_the_time(monkeypa
     assert max(later - earlier for earlier, later in itertools.pairwise(pictures[1:])) < 3.6
     plot.close()
     assert clock[0] == pictures[-1]
+
+
+def test_an_interrupt_while_the_first_picture_is_sent_brings_no_second_plot(monkeypatch):
+    sent = []
+
+    class Handle:
+        def display(self, picture):
+            sent.append("display")
+            raise KeyboardInterrupt
+
+        def update(self, picture):
+            sent.append("update")
+
+    monkeypatch.setattr("lenet_figures.get_ipython", lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr("lenet_figures.DisplayHandle", Handle)
+    plot = LivePlot(epochs=1, examples=1000, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        plot.add(0.1, train_loss=1)
+    plot.close()
+    assert sent == ["display", "update"]
+
+
+def test_a_figure_says_what_it_shows():
+    plot = LivePlot(epochs=1, examples=1000, device="cpu")
+    plot.add(0.5, train_loss=1, train_accuracy=0.5)
+    told = alt_text(plot.fig)
+    assert told.startswith("Plot (epoch 0.5 of 1 on cpu") and "(loss against epoch) with train loss" in told
+    fig, axes = plt.subplots(1, 20)
+    for number, ax in enumerate(axes):
+        ax.imshow([[number]])
+        ax.set_title(f"digit {number}")
+    assert alt_text(fig) == "Images: " + "; ".join(f"digit {number}" for number in range(12)) + ", and 8 more"
+    assert alt_text(plt.figure()) == "Plot: without words"
+    plt.close("all")
 
 
 # ------------------------------------------------------------------------------------- in a real kernel
@@ -397,6 +431,6 @@ def test_importing_lenet_utils_loads_no_large_package_beside_torch_torchvision_a
         "import sys, torch, torchvision, matplotlib.pyplot, IPython; before = set(sys.modules); import lenet_utils; "
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
-    run = subprocess.run([sys.executable, "-c", listing], check=True, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", listing], check=True, cwd=ROOT, capture_output=True, encoding="utf-8")
     large = "d2l pandas scipy sklearn jupyterlab notebook ipywidgets anywidget experiments digit_pad tools torchaudio"
     assert "lenet" in run.stdout.split() and not set(large.split()) & set(run.stdout.split())
