@@ -291,15 +291,16 @@ def ensemble_classes(nets, images):
 def add_ensemble():
     """Add the ensemble of the last rung's networks to the stored record, once they are all there."""
     path = record.RESULTS / "modern_lenet.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
-    members = [run for run in stored["runs"] if run["kind"] == "60 epochs"]
-    if len(members) < RUNS["60 epochs"][-1] or any(run["kind"] == ENSEMBLE for run in stored["runs"]):
-        return
-    nets = [load_weights(modern_lenet(), record.ROOT / run["weights"]) for run in members]
-    images, labels = load_mnist(train=False, **members[0]["load_mnist"])
-    errors = (ensemble_classes(nets, images) != labels).sum().item()
-    stored["runs"].append({"kind": ENSEMBLE, "members": [run["weights"] for run in members], "test_errors": errors})
-    record.write_record(path, stored)
+    with record.locked(path):  # another process may be adding its run
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
+        members = [run for run in stored["runs"] if run["kind"] == "60 epochs"]
+        if len(members) < RUNS["60 epochs"][-1] or any(run["kind"] == ENSEMBLE for run in stored["runs"]):
+            return
+        nets = [load_weights(modern_lenet(), record.ROOT / run["weights"]) for run in members]
+        images, labels = load_mnist(train=False, **members[0]["load_mnist"])
+        errors = (ensemble_classes(nets, images) != labels).sum().item()
+        stored["runs"].append({"kind": ENSEMBLE, "members": [run["weights"] for run in members], "test_errors": errors})
+        record.write_record(path, stored)
     print(f"{ENSEMBLE}: {errors} errors", flush=True)
 
 

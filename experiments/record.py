@@ -11,14 +11,18 @@ interrupted.
 
 import argparse
 import datetime
+import hashlib
+import io
 import json
-import os
 import platform
 import re
 from pathlib import Path
 
 import torch
 import torchvision
+from filelock import FileLock, Timeout
+
+from lenet_data import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -54,43 +58,63 @@ def new_record(command):
 
 def write_record(path, record):
     """Write `record` to `path` as JSON, whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def locked(path):
+    """Return what a process must hold while it reads and writes the record at `path`: one at a time."""
+    CHECKPOINTS.mkdir(exist_ok=True)
+    return FileLock(CHECKPOINTS / f"{path.stem}.lock")
 
 
 def save_checkpoint(path, content):
     """Write what a run needs to go on to `path`, whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    torch.save(content, unfinished)
-    os.replace(unfinished, path)
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    write_whole(path, packed.getvalue())
 
 
 def do_missing(results, command, kinds, do, only_seeds=None):
     """Do the runs of `kinds` that results/`results`.json lacks, one after the other, and write it after each.
 
     command: what repeats them all. kinds, do: as above. only_seeds: a list, or None for every seed. Several processes
-    may share the work if they do different kinds or seeds.
+    may share the work: each leaves out what another is doing, and they write the record one at a time.
     """
     path = RESULTS / f"{results}.json"
     CHECKPOINTS.mkdir(exist_ok=True)
     for kind, (*_, seeds) in kinds.items():
         for seed in range(seeds):
-            record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new_record(command)
-            done = any((run["kind"], run.get("seed")) == (kind, seed) for run in record["runs"])
-            if done or (only_seeds and seed not in only_seeds):
+            if (only_seeds and seed not in only_seeds) or is_done(path, kind, seed):
                 continue
-            print(f"{kind}, seed {seed}", flush=True)
             name = re.sub(r"\W+", "_", f"{results} {kind} seed {seed}")
-            checkpoint = CHECKPOINTS / f"{name}.pt"
-            runs = [{"kind": kind, "seed": seed} | run for run in do(kind, seed, checkpoint)]
-            # Read again: another process may have added its run meanwhile.
-            record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else record
-            record["runs"] += runs
-            write_record(path, record)
-            checkpoint.unlink(missing_ok=True)
-            for run in runs:
-                print({name: value for name, value in run.items() if name.endswith("errors")}, flush=True)
+            try:
+                with FileLock(CHECKPOINTS / f"{name}.lock", timeout=0):
+                    if not is_done(path, kind, seed):  # by another process, since
+                        print(f"{kind}, seed {seed}", flush=True)
+                        do_one(path, command, kind, seed, do, CHECKPOINTS / f"{name}.pt")
+            except Timeout:
+                print(f"{kind}, seed {seed}: another process is doing it", flush=True)
+
+
+def is_done(path, kind, seed):
+    """Return whether the record at `path` holds a run of this kind and seed."""
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    return any((run["kind"], run.get("seed")) == (kind, seed) for run in runs)
+
+
+def do_one(path, command, kind, seed, do, checkpoint):
+    """Do one run, add what it found to the record at `path`, and remove its checkpoint."""
+    runs = [{"kind": kind, "seed": seed} | run for run in do(kind, seed, checkpoint)]
+    for run in runs:
+        if "weights" in run:
+            run["sha256"] = hashlib.sha256((ROOT / run["weights"]).read_bytes()).hexdigest()
+    with locked(path):
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new_record(command)
+        record["runs"] += runs
+        write_record(path, record)
+    checkpoint.unlink(missing_ok=True)
+    for run in runs:
+        print({name: value for name, value in run.items() if name.endswith("errors")}, flush=True)
 
 
 def main(name, about, parts):

@@ -96,15 +96,16 @@ def convolution_kernel():
         flags.append("-mprefer-vector-width=512")
     if sys.platform == "linux":
         flags.append("-fopenmp")
-    with tempfile.TemporaryDirectory() as folder:
+    # Windows does not let go of a library that is in use.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         library = Path(folder) / "convolutions.so"
         source = Path(__file__).with_name("convolutions.cpp")
         try:
-            subprocess.run([compiler, *flags, source, "-o", library], check=True, capture_output=True, text=True)
+            subprocess.run([compiler, *flags, source, "-o", library], check=True, capture_output=True, encoding="utf-8")
+            kernel = ctypes.CDLL(str(library))
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", None) or error
             raise RuntimeError(f"The C++ compiler {compiler} could not compile {source.name}: {reason}") from error
-        kernel = ctypes.CDLL(str(library))
     kernel.buffer_size.restype = ctypes.c_longlong
     return kernel
 

@@ -171,7 +171,7 @@ def test_rungs_learn(digits, name):
 
 @pytest.fixture(scope="module")
 def record():
-    return json.loads((ROOT / "results/modern_lenet.json").read_text())
+    return json.loads((ROOT / "results/modern_lenet.json").read_text(encoding="utf-8"))
 
 
 def test_every_kind_of_run_has_its_seeds_and_its_settings(record):
@@ -197,7 +197,7 @@ def test_the_ensemble_makes_its_stored_errors(record):
 
 
 def test_no_choice_looked_at_the_test_set():
-    choices = json.loads((ROOT / "results/modern_lenet_choices.json").read_text())["runs"]
+    choices = json.loads((ROOT / "results/modern_lenet_choices.json").read_text(encoding="utf-8"))["runs"]
     for run in choices:
         below, change, _ = modern.CHOICES[run["kind"]]
         assert run["settings"] == modern.rung(below) | change

@@ -26,14 +26,17 @@ def run(monkeypatch, arguments, do):
 def one_run(done):
     def do(kind, seed, checkpoint):
         done.append((kind, seed, checkpoint.name))
-        checkpoint.write_text("half way")
+        checkpoint.write_text("half way", encoding="utf-8")
         return [{"test_errors": seed}]
 
     return do
 
 
 def stored(path):
-    return [(found["kind"], found["seed"], found["test_errors"]) for found in json.loads(path.read_text())["runs"]]
+    return [
+        (found["kind"], found["seed"], found["test_errors"])
+        for found in json.loads(path.read_text(encoding="utf-8"))["runs"]
+    ]
 
 
 def test_without_arguments_every_part_kind_and_seed_is_done_once(results, monkeypatch):
@@ -44,7 +47,7 @@ def test_without_arguments_every_part_kind_and_seed_is_done_once(results, monkey
     assert done[1][2] == "demo_plain_seed_0.pt"
     assert stored(results / "demo_choices.json") == [("try", 0, 0)]
     assert stored(results / "demo.json") == [("plain", 0, 0), ("plain", 1, 1), ("deep", 0, 0)]
-    made = json.loads((results / "demo.json").read_text())
+    made = json.loads((results / "demo.json").read_text(encoding="utf-8"))
     assert made["command"] == "python -m experiments.demo runs" and set(made["versions"]) >= {"python", "torch"}
     assert list((results / "unfinished").iterdir()) == [], "the checkpoint goes when its run is stored"
 

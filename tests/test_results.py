@@ -13,7 +13,7 @@ RECORDS = sorted((ROOT / "results").glob("*.json"))
 RUNS = [
     pytest.param(run, record["command"].split()[2], id=f"{path.stem}, {run['kind']}, seed {run['seed']}")
     for path in RECORDS
-    for record in [json.loads(path.read_text())]
+    for record in [json.loads(path.read_text(encoding="utf-8"))]
     for run in record["runs"]
     if "weights" in run
 ]
@@ -21,7 +21,7 @@ RUNS = [
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_how_it_was_made(path):
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     assert set(record) >= {"command", "machine", "versions", "date", "runs"}
     assert record["runs"] and {"python", "torch"} <= set(record["versions"])
     python, option, module, part = record["command"].split()
@@ -39,7 +39,7 @@ def test_the_stored_network_makes_the_stored_number_of_errors(run, module):
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_error_counts_and_histories_agree(path):
-    for run in json.loads(path.read_text())["runs"]:
+    for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
         for kind in {"test", "validation"} & {name.split("_")[0] for name in run.get("history", {})}:
             assert run["history"][f"{kind}_accuracy"][-1] == pytest.approx(1 - run[f"{kind}_errors"] / 10_000)
 

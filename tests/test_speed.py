@@ -133,7 +133,7 @@ STORED = [path for path in sorted((ROOT / "results").glob("speed_*.json")) if pa
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_stored_rungs_end_at_the_accuracy_of_the_plain_loop(path):
-    runs = [run for run in json.loads(path.read_text())["runs"] if run["kind"] == "accuracy"]
+    runs = [run for run in json.loads(path.read_text(encoding="utf-8"))["runs"] if run["kind"] == "accuracy"]
     errors = {}
     for run in runs:
         errors.setdefault(run["rung"], []).append(run["test_errors"])
