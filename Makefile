@@ -5,41 +5,53 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+# The repository is JupyterLab's root, so that links out of notebooks/ lead somewhere.
+FIRST := --LabApp.default_url=/lab/tree/notebooks/01_output_sizes.ipynb
 EXPERIMENTS := c3_tables, modern_lenet, original_1998, speed or tutorial_lenet
 
-.PHONY: help lab test test-colab test-browser lint notebook address clean
+# With uv where it is there, else with pip: the same versions, each held against its hash.
+INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
+# A thread that waits gives its core up soon: networks this small train many times slower on a busy machine otherwise.
+export GOMP_SPINCOUNT ?= 1000
+export KMP_BLOCKTIME ?= 0
+
+.PHONY: help lab test test-colab test-browser lint lock notebook address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
 	@echo "make test                       strict nbval over every notebook, and the unit tests"
-	@echo "make test-colab                 every notebook as in Colab: alone in an empty folder, with Colab's IPython"
+	@echo "make test-colab                 every notebook as in Colab: alone in an empty folder, with Colab's versions"
+	@echo "                                (COLAB_PYTHON=python3.13 chooses the Python)"
 	@echo "make test-browser               the notebooks in JupyterLab, in a real browser (needs Chromium or Chrome)"
 	@echo "make lint                       ruff over the Python files, zizmor over the workflows"
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
 	@echo "make results-NAME               do what results/NAME.json lacks (minutes to hours; goes on where it stopped);"
 	@echo "                                NAME is $(EXPERIMENTS)"
-	@echo "make address URL=https://...    write the repository's web address wherever it stands"
+	@echo "make lock                       renew requirements.lock after a change of requirements.txt, with uv from PyPI"
+	@echo "                                (LOCK_ARGS=--upgrade takes newer versions of what is not pinned there)"
+	@echo "make address URL=https://...    write the repository's web address wherever it stands (without URL: origin's)"
 	@echo "make clean                      remove the environments and the unpacked data"
 
-# Made anew when the requirements change; the stamp is written last, so a broken installation is resumed.
-$(VENV)/installed: requirements.txt
+# Made anew when the lock changes; the stamp is written last, so a broken installation is resumed.
+$(VENV)/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(INSTALL) --quiet --require-hashes -r requirements.lock
 	touch $@
 
 lab: $(VENV)/installed
-	$(RUN) -m jupyter lab $(AS_ROOT) $(LAB_ARGS) notebooks
+	$(RUN) -m jupyter lab $(AS_ROOT) $(FIRST) $(LAB_ARGS)
 
 test: $(VENV)/installed
 	$(RUN) -m pytest --nbval --durations=10
 
-# IPython, ipykernel and ipywidgets as Colab has them (August 2026), everything else from .venv except d2l.
-$(VENV)-colab/installed: $(VENV)/installed tools/colab_environment.py
-	$(RUN) -m tools.colab_environment $(VENV)-colab
+# Colab's versions, none of .venv's; report.txt says which could not be had.
+$(VENV)-colab/installed: tools/colab_environment.py | $(VENV)/installed
+	$(RUN) -m tools.colab_environment $(VENV)-colab $(COLAB_PYTHON)
 	touch $@
 
 test-colab: $(VENV)-colab/installed
+	@cat $(VENV)-colab/report.txt
 	$(RUN) -m pytest -m colab tests/test_colab.py
 
 # Playwright and scikit-image in an environment of their own, everything else by a link to .venv.
@@ -61,6 +73,16 @@ lint: $(VENV)/lint
 	$(RUN) -m ruff format --check
 	$(VENV)/bin/zizmor --offline --no-progress .github/workflows
 
+$(VENV)-lock/installed:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --disable-pip-version-check --quiet uv==0.13.9
+	touch $@
+
+# For Linux, macOS and Windows, and every Python from 3.11 on; a version in the lock stays where it still fits.
+lock: $(VENV)-lock/installed
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-emit-index-url --custom-compile-command "make lock" $(LOCK_ARGS) -o requirements.lock requirements.txt
+
 notebook: $(VENV)/installed
 	$(RUN) -m jupyter nbconvert --to notebook --execute --inplace notebooks/$(NAME).ipynb
 	$(RUN) -m tools.notebook_rules --tidy
@@ -73,4 +95,4 @@ address: $(VENV)/installed
 	$(RUN) -m tools.repository_address $(URL)
 
 clean:
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser tests/screenshots data/MNIST/raw/*-ubyte
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-lock tests/screenshots data/MNIST/raw/*-ubyte

@@ -1,8 +1,8 @@
 """The Colab road: each notebook alone in an empty folder, the repository only at its web address.
 
-git is told to take a copy of this repository, at a file:// address, for the web address. `make test` runs
-the set-up cell so, twice; `make test-colab` runs every notebook from top to bottom in an environment with
-Colab's IPython, ipykernel and ipywidgets, and without d2l.
+The notebooks are those of a copy in which `make address` has written a web address, and git is told to take the copy,
+at a file:// address, for it. `make test-colab` runs every notebook so, from top to bottom, in an environment with
+Colab's versions and without d2l (tools/colab_environment.py). (tests/test_address.py tries the set-up cell alone.)
 """
 
 import json
@@ -17,17 +17,18 @@ from nbclient import NotebookClient
 from project_copy import copy_project
 
 from tools.notebook_rules import NOTEBOOKS, ROOT
-from tools.repository_address import repository_address, setup_cell
 
+ADDRESS = "https://github.com/somebody/lenet-5"
 COLAB_PYTHON = ROOT / ".venv-colab" / "bin" / "python"
 
 
 @pytest.fixture
 def as_in_colab(tmp_path, monkeypatch):
-    """An empty working folder; `git clone` of the web address fetches a copy of this repository."""
+    """An empty working folder; `git clone` of ADDRESS fetches a copy of this repository, tmp_path / "origin"."""
     origin = tmp_path / "origin"
     origin.mkdir()
     copy_project(origin)
+    subprocess.run([sys.executable, "-m", "tools.repository_address", ADDRESS], cwd=origin, check=True)
     for command in (
         ["init", "--quiet"],
         ["add", "--all"],
@@ -36,26 +37,11 @@ def as_in_colab(tmp_path, monkeypatch):
         subprocess.run(["git", *command], cwd=origin, check=True)
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{origin.as_uri()}.insteadOf")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", repository_address())
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", ADDRESS)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     folder = tmp_path / "content"
     folder.mkdir()
     return folder
-
-
-def test_the_setup_cell_fetches_the_repository_once(as_in_colab):
-    code = setup_cell(repository_address()) + "\nimport lenet_utils\nprint(lenet_utils.__file__)"
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], cwd=as_in_colab, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == str(as_in_colab / "lenet-5" / "lenet_utils.py")
-
-
-def test_the_setup_cell_says_when_it_cannot_fetch(as_in_colab, monkeypatch):
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", "url.file:///nowhere/.insteadOf")
-    code = setup_cell(repository_address())
-    done = subprocess.run([sys.executable, "-c", code], cwd=as_in_colab, capture_output=True, text=True)
-    assert f"Could not fetch {repository_address()}: check the network" in done.stderr
-    assert list(as_in_colab.iterdir()) == []
 
 
 def run_notebook(path, folder):
@@ -87,10 +73,11 @@ def test_the_notebook_runs_as_in_colab(path, as_in_colab, tmp_path, monkeypatch)
     kernel = tmp_path / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
     command = [str(COLAB_PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Colab", "language": "python"}))
+    specification = {"argv": command, "display_name": "Colab", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(specification), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("PATH", f"{COLAB_PYTHON.parent}:{os.environ['PATH']}")
-    shutil.copyfile(path, as_in_colab / path.name)
+    shutil.copyfile(tmp_path / "origin" / "notebooks" / path.name, as_in_colab / path.name)
     stored = strict_text(nbformat.read(path, as_version=4))
     subprocess.run([COLAB_PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", "d2l"], check=True)
     notebook, peak = run_notebook(as_in_colab / path.name, as_in_colab)
