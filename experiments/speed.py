@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -45,6 +46,8 @@ from lenet_utils import (
 
 # torch.compile looks for a CUDA toolkit and warns if there is one but no GPU, which concerns nobody here.
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+# On Python 3.13.0 it warns of slower checks, a little at each step.
+warnings.filterwarnings("ignore", "Guards may run slower on Python 3.13.0", RuntimeWarning)
 
 # ------------------------------------------------------------------------------------------------ the limit
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from experiments import modern_lenet as modern
 from experiments import record as experiment_record
+from experiments.networks import build
 from lenet import LeNet5, modern_lenet, tutorial_lenet
 from lenet_utils import BACKGROUND, count_errors, load_mnist, load_weights, seed_everything
 from tools.notebook_rules import ROOT
@@ -67,7 +68,7 @@ def test_max_pooling_before_a_rising_activation_is_the_same_as_after():
 
 def test_the_name_of_a_rungs_network_builds_it_again():
     net = modern.build(modern.rung("SiLU"))
-    again = eval(net.network, vars(modern))
+    again = build(net.network)
     assert again.network == net.network and list(again.state_dict()) == list(net.state_dict())
     assert modern.build(modern.rung("elastic")).network == "modern_lenet()"
     assert modern.build(modern.START | {"output": "tutorial"}).network == tutorial_lenet().network

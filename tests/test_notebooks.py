@@ -1,32 +1,42 @@
-"""The guard on the stored notebooks, the guard's own tests, and the exercises' solutions."""
+"""The guard on the notebooks as committed, the guard's own tests, and the exercises' solutions.
+
+What a reader has changed since, by working in a notebook and saving it, breaks nothing here.
+"""
 
 import copy
 import re
+import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
+import yaml
 
-from tools.notebook_rules import MAX_BYTES, NOTEBOOKS, ROOT, code_cells, problems
-from tools.repository_address import README, colab_badge, repository_address, setup_cell
+from tools import notebook_rules
+from tools.notebook_rules import MAX_BYTES, NOTEBOOKS, ROOT, code_cells, committed, problems
+from tools.repository_address import BADGE, CITATION, README, colab_badge, setup_cell
 
 TRAINING = next(path for path in NOTEBOOKS if path.stem == "04_training")
 
 
 def read(path):
-    return nbformat.read(path, as_version=4)
+    return nbformat.reads(committed(path), as_version=4)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_stored_notebook_keeps_the_rules(path):
-    assert problems(read(path), path.stem, path.stat().st_size) == []
+    assert problems(read(path), path.stem, len(committed(path).encode())) == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_badge_and_setup_cell_hold_the_one_address(path):
-    notebook, address = read(path), repository_address()
-    assert colab_badge(path.stem, address) in notebook.cells[0].source
-    assert code_cells(notebook)[0].source == setup_cell(address)
-    assert colab_badge(path.stem, address) in README.read_text()
+    address = yaml.safe_load(committed(CITATION)).get("repository-code", "")
+    badge = colab_badge(path.stem, address)
+    assert BADGE.findall(committed(path)) == [badge]
+    assert code_cells(read(path))[0].source == setup_cell(address)
+    (row,) = re.findall(rf"^\| \[.+\]\(notebooks/{path.stem}\.ipynb\).*", committed(README), re.MULTILINE)
+    assert row.endswith(f" | {badge} |")
 
 
 def remove_execution(notebook):
@@ -68,6 +78,10 @@ def write_wide_prose(notebook):
 
 def crowd_a_cell(notebook):
     code_cells(notebook)[3].source = "x = 1\n" * 21
+
+
+def crowd_the_setup_cell(notebook):
+    code_cells(notebook)[0].source += "\nx = 1" * 20
 
 
 def crowd_the_imports(notebook):
@@ -127,6 +141,7 @@ def drop_the_accelerator(notebook):
         (write_a_wide_line, "columns, more than 100"),
         (write_wide_prose, "columns, more than 100"),
         (crowd_a_cell, "more than 20 lines"),
+        (crowd_the_setup_cell, "more than 40 lines"),
         (crowd_the_imports, "more than 12 lines"),
         (define_claim_again, "defines claim"),
         (print_a_bare_boolean, "bare True or False"),
@@ -175,3 +190,113 @@ def test_every_exercise_has_a_check_that_its_printed_solution_passes(path, monke
         exec(check.source, names)
         assert capsys.readouterr().out.startswith("Correct")
     assert 3 <= checks <= 6
+
+
+def git(*command, folder):
+    settings = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *settings, *command], cwd=folder, check=True)
+
+
+def commit_all(folder):
+    git("init", "--quiet", folder=folder)
+    git("add", "--all", folder=folder)
+    git("commit", "--quiet", "--message=all", folder=folder)
+
+
+@pytest.fixture
+def note(tmp_path, monkeypatch):
+    """A file of a project that lies in a folder of its own; it says "file"."""
+    project = tmp_path / "around" / "project"
+    monkeypatch.setattr(notebook_rules, "ROOT", project)
+    path = project / "notebooks" / "note.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("file 数字", encoding="utf-8")
+    return path
+
+
+def test_a_file_is_read_as_committed(note):
+    commit_all(note.parent.parent)
+    note.write_text("changed since", encoding="utf-8")
+    assert committed(note) == "file 数字"
+    git("add", "--all", folder=note.parent)
+    assert committed(note) == "file 数字"
+    commit_all(note.parent.parent)
+    assert committed(note) == "changed since"
+
+
+def test_a_file_that_git_does_not_know_is_read_as_it_is(note, monkeypatch):
+    project = note.parent.parent
+    assert committed(note) == "file 数字"  # no repository
+    git("init", "--quiet", folder=project)
+    assert committed(note) == "file 数字"  # nothing committed yet
+    (project / "other.txt").touch()
+    git("add", "other.txt", folder=project)
+    git("commit", "--quiet", "--message=other", folder=project)
+    assert committed(note) == "file 数字"  # this file not committed yet
+    commit_all(project)
+    note.write_text("changed since", encoding="utf-8")
+    monkeypatch.setenv("PATH", str(project))
+    assert committed(note) == "changed since"  # no git
+
+
+def test_a_file_of_the_same_name_in_a_repository_around_is_another(note):
+    around = note.parent.parent.parent
+    (around / "notebooks").mkdir()
+    (around / "notebooks" / "note.txt").write_text("of the repository around", encoding="utf-8")
+    (around / ".gitignore").write_text("project\n", encoding="utf-8")
+    commit_all(around)
+    assert committed(note) == "file 数字"
+
+
+def open_and_save(path):
+    """Leave a notebook as JupyterLab may: its own metadata, cells not run, and an exercise answered."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["kernelspec"]["display_name"] = "Python 3 (ipykernel)"
+    notebook.metadata["language_info"] |= {"version": "3.11.7", "file_extension": ".py", "pygments_lexer": "ipython3"}
+    for cell in notebook.cells:
+        cell.metadata["trusted"] = True
+        if cell.cell_type == "code":
+            cell.execution_count = None
+        if "exercise" in cell.metadata.get("tags", []):
+            cell.source = cell.source.replace("...", "14")
+    nbformat.write(notebook, path)
+
+
+def test_work_in_a_notebook_breaks_no_test(tmp_path):
+    for folder in ("tools", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "screenshots"))
+    for path in [*ROOT.glob("*.py"), ROOT / "pyproject.toml"]:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    for source in (README, CITATION, *NOTEBOOKS):
+        (tmp_path / source.relative_to(ROOT)).write_text(committed(source), encoding="utf-8", newline="\n")
+    commit_all(tmp_path)
+    path = tmp_path / "notebooks" / "01_output_sizes.ipynb"
+    open_and_save(path)
+    shutil.copy(path, path.with_name("Untitled.ipynb"))
+    shutil.copy(path, path.with_stem(f"{path.stem}-Copy1"))
+    chosen = "01_output_sizes and (keeps_the_rules or hold_the_one_address or every_exercise)"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "tests/test_notebooks.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0 and "\n3 passed" in done.stdout, done.stdout
+
+
+def test_the_same_work_is_held_to_the_rules_once_it_is_committed(tmp_path, monkeypatch):
+    path = tmp_path / TRAINING.name
+    path.write_text(committed(TRAINING), encoding="utf-8", newline="\n")
+    monkeypatch.setattr(notebook_rules, "ROOT", tmp_path)
+    commit_all(tmp_path)
+    open_and_save(path)
+    test_the_stored_notebook_keeps_the_rules(path)
+    commit_all(tmp_path)
+    with pytest.raises(AssertionError, match="never executed"):
+        test_the_stored_notebook_keeps_the_rules(path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_stored_figure_has_an_alt_text(path):
+    for cell in code_cells(nbformat.reads(committed(path), as_version=4)):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                assert len(alt) > 15 and "without words" not in alt, cell.source.splitlines()[0]

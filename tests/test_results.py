@@ -5,16 +5,15 @@ import json
 
 import pytest
 
-import lenet
+from experiments.networks import build
 from lenet_utils import count_errors, load_mnist, load_weights
 from tools.notebook_rules import ROOT
 
 RECORDS = sorted((ROOT / "results").glob("*.json"))
 RUNS = [
-    pytest.param(run, record["command"].split()[2], id=f"{path.stem}, {run['kind']}, seed {run['seed']}")
+    pytest.param(run, id=f"{path.stem}, {run['kind']}, seed {run['seed']}")
     for path in RECORDS
-    for record in [json.loads(path.read_text(encoding="utf-8"))]
-    for run in record["runs"]
+    for run in json.loads(path.read_text(encoding="utf-8"))["runs"]
     if "weights" in run
 ]
 
@@ -29,10 +28,9 @@ def test_a_record_says_how_it_was_made(path):
     assert importlib.import_module(module) and path.stem.startswith(module.removeprefix("experiments."))
 
 
-@pytest.mark.parametrize(("run", "module"), RUNS)
-def test_the_stored_network_makes_the_stored_number_of_errors(run, module):
-    # `network` is the expression that builds it, in the names of lenet and of the record's module.
-    net = eval(run["network"], vars(lenet) | vars(importlib.import_module(module)))
+@pytest.mark.parametrize("run", RUNS)
+def test_the_stored_network_makes_the_stored_number_of_errors(run):
+    net = build(run["network"])
     load_weights(net, ROOT / run["weights"])
     assert count_errors(net, load_mnist(train=False, **run["load_mnist"])) == run["test_errors"]
 
@@ -52,3 +50,16 @@ def test_every_stored_network_is_named_in_a_record_and_lies_in_its_folder():
     stored = [path.relative_to(ROOT) for path in (ROOT / "weights").rglob("*") if path.is_file()]
     assert {path.as_posix() for path in stored} == set().union(*named.values())
     assert all(path.as_posix() in named[path.parent.name] for path in stored)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "print('run')", "__import__('os').getcwd()", "LeNet5().eval()", "LeNet5(print())", "ladder_network(norm=print)",
+        "LeNet5(C3_TABLES)", "LeNet5(**{})", "LeNet5", "", "LeNet5() or 1", "lambda: LeNet5()", "[LeNet5()]",
+    ],
+)  # fmt: skip
+def test_what_a_record_says_is_never_run(expression, capsys):
+    with pytest.raises(ValueError, match="is not a network of a record"):
+        build(expression)
+    assert capsys.readouterr().out == ""

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 import lenet
 from lenet_utils import seed_everything
-from tools.notebook_rules import ROOT, code_cells
+from tools.notebook_rules import ROOT, code_cells, committed
 
 
 def define(notebook, names, **given):
     """Run the cells of a notebook that define `names`, without their claims and prints; return what they define."""
-    cells = code_cells(nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4))
+    cells = code_cells(nbformat.reads(committed(ROOT / "notebooks" / f"{notebook}.ipynb"), as_version=4))
     namespace = {"torch": torch, "nn": nn, "F": F, "math": math, "OrderedDict": OrderedDict} | given
     for name in names:
         found = [cell.source for cell in cells if name in defined_by(cell.source)]
