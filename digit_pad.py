@@ -297,4 +297,5 @@ class DigitPad(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         data["image/png"] = base64.b64encode(self.picture).decode()
-        return data, metadata | {"image/png": {"width": LayerView.width, "height": LayerView.height}}
+        size = {"width": LayerView.width, "height": LayerView.height}
+        return data, metadata | {"image/png": size | {"alt": f"The network's layers: {self.answer}"}}

@@ -3,6 +3,7 @@
 lenet_utils passes the public names on.
 """
 
+import contextlib
 import copy
 import gzip
 import hashlib
@@ -12,12 +13,13 @@ import secrets
 import tempfile
 import urllib.error
 import urllib.request
+import warnings
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import nn
 from torch.nn import functional as F
 from torchvision.datasets import MNIST
@@ -56,31 +58,37 @@ def write_whole(path, content):
     """
     path = user_path(path)
     try:
-        target = path.resolve()
+        target = Path(os.path.realpath(path))
         if target.is_dir():
             raise IsADirectoryError(f"{path} is a folder: give the name of a file in it.")
         if not target.parent.is_dir():
-            raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}, make it first.")
-        if target.exists() and not target.is_file():
+            raise FileNotFoundError(f"{path} cannot be written: there is no folder {target.parent}, make it first.")
+        if os.path.lexists(target) and not target.is_file():  # a device, or a link to itself
             raise FileExistsError(f"{path} is not a file that can be replaced: give another name.")
-        folder = Path(tempfile.gettempdir())
-        if folder.stat().st_dev != target.parent.stat().st_dev:
-            folder = target.parent
-        unfinished = folder / f".{target.name}.{secrets.token_hex(8)}"
-        try:
-            with open(unfinished, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                unfinished.chmod(target.stat().st_mode & 0o777)
-            os.replace(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as one disk at two places, between which nothing can be moved
+            system = Path(tempfile.gettempdir())
+            if system.stat().st_dev == target.parent.stat().st_dev:
+                return _put(target, content, system)
+        _put(target, content, target.parent)
     except OSError as error:
         if error.strerror is None:  # one of the sentences above
             raise
         raise type(error)(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _put(target, content, folder):
+    """Write `content` to a new file in `folder` and put it in the place of the file `target`."""
+    unfinished = folder / f".lenet-5.{secrets.token_hex(8)}"
+    try:
+        with open(unfinished, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            unfinished.chmod(target.stat().st_mode & 0o777)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def load_mnist(train, size=32, scaling="standard", device="cpu", root=DATA):
@@ -142,7 +150,7 @@ def _download_mnist_file(path):
             continue
         if hashlib.md5(packed).hexdigest() == dict(MNIST.resources)[path.name]:
             break
-        page = ", a web page: does a proxy ask you to log in?" if packed.lstrip()[:1] == b"<" else ""
+        page = " but a web page (perhaps a proxy asks you to log in)" if packed.lstrip()[:1] == b"<" else ""
         reasons.append(f"{mirror} sent {len(packed):,} bytes that are not this file{page}")
     else:
         raise OSError(
@@ -167,10 +175,10 @@ def _fetch(address):
 def _reason(error):
     """Return why a download failed, in a few words."""
     if isinstance(error, urllib.error.HTTPError):
-        return f"answered {error.code} ({error.reason})"
+        return f"answered {error.code} ({' '.join(str(error.reason).split())})"
     if isinstance(error, http.client.IncompleteRead):
         return "broke off in the middle of the file"
-    return f"could not be reached ({getattr(error, 'reason', None) or error or type(error).__name__})"
+    return f"could not be reached ({getattr(error, 'reason', None) or str(error) or type(error).__name__})"
 
 
 # -------------------------------------------------------------------------------------- pixels to images
@@ -221,7 +229,7 @@ def prepare_image(picture):
         raise ValueError(f"A picture of a digit needs at least 8 pixels a side once it is small, not {levels.shape}.")
     edge = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
     dark_ink = np.median(edge) - levels.min() > levels.max() - np.median(edge)
-    ink = _paper(levels) - levels if dark_ink else levels - _paper(-levels) * -1
+    ink = _paper(levels) - levels if dark_ink else levels + _paper(-levels)
     ink = ink.clip(0, None)
     most = np.quantile(ink, 0.995)
     if most < 25:
@@ -232,30 +240,37 @@ def prepare_image(picture):
 
 
 def _grey(picture):
-    """Return `picture`, a path, PIL image or array, as a grey PIL image; transparent parts become white paper."""
-    if isinstance(picture, (str, os.PathLike)):
-        path = user_path(picture)
-        try:
-            with Image.open(path) as opened:
-                picture = opened.copy() if not hasattr(opened, "load") else (opened.load(), opened.copy())[1]
-        except FileNotFoundError:
-            raise ValueError(f"There is no picture {path}.") from None
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read as a picture ({error}).") from None
-    elif isinstance(picture, np.ndarray):
+    """Return `picture`, a path, PIL image or array, as a grey PIL image of its own."""
+    if isinstance(picture, np.ndarray):
         picture = _from_array(picture)
-    if not isinstance(picture, Image.Image):
+    is_path = isinstance(picture, (str, os.PathLike))
+    if not is_path and not isinstance(picture, Image.Image):
         raise ValueError(f"A picture must be a path, a PIL image or a numpy array, not {describe(picture)}.")
+    name = user_path(picture) if is_path else "This picture"
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a large picture, or of what a camera wrote beside it
+            with Image.open(name) if is_path else contextlib.nullcontext(picture) as opened:
+                return _flat(ImageOps.exif_transpose(opened))
+    except FileNotFoundError:
+        raise ValueError(f"There is no picture {name}.") from None
+    except Exception as error:  # PIL has many kinds for what it cannot read
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{name} cannot be read as a picture ({reason}).") from None
+
+
+def _flat(picture):
+    """Return a PIL image in grey; what is transparent becomes white paper."""
     if 0 in picture.size:
-        raise ValueError("This picture is empty.")
-    picture = ImageOps.exif_transpose(picture)
+        raise ValueError("it has no pixels")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     if picture.mode.startswith(("I", "F")):  # 16 bits a pixel, or floats: PIL would cut them off at 255
         levels = np.asarray(picture, dtype=float)
-        span = np.ptp(levels)
-        picture = Image.fromarray(((levels - levels.min()) * (255 / (span or 1))).astype(np.uint8))
+        if not np.isfinite(levels).all():
+            raise ValueError("it has pixels that are nan or infinite")
+        levels = levels - levels.min()
+        picture = Image.fromarray((levels * (255 / (levels.max() or 1))).astype(np.uint8))
     return picture.convert("L")
 
 

@@ -41,9 +41,9 @@ def alt_text(fig):
     """Return what a figure shows, in words, for those who cannot see it: its titles, axes, curves and pictures."""
     panels = []
     for ax in fig.axes:
-        words = ax.get_title().replace("\n", " ")
-        if ax.get_ylabel() or ax.get_xlabel():
-            words += f" ({ax.get_ylabel() or 'values'} against {ax.get_xlabel() or 'number'})"
+        words, x, y = ax.get_title().replace("\n", " "), ax.get_xlabel(), ax.get_ylabel()
+        if x or y:
+            words += f" ({f'{y} against {x}' if x and y else y or f'along {x}'})"
         legend = ax.get_legend()
         if legend:
             words += " with " + ", ".join(text.get_text() for text in legend.get_texts())

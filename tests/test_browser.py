@@ -46,7 +46,7 @@ def lab(tmp_path_factory):
     for name, text in SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,7 +57,7 @@ def lab(tmp_path_factory):
         "JUPYTER_CONFIG_DIR": "config",
     }
     environment = os.environ | {name: str(folder / place) for name, place in places.items()}
-    with (folder / "log").open("w") as log:
+    with (folder / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(
             ["make", "lab", f"LAB_ARGS={options}"],
             cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
@@ -69,7 +69,7 @@ def lab(tmp_path_factory):
                 urllib.request.urlopen(f"{address}/api?token={TOKEN}")
                 break
             except OSError:
-                assert server.poll() is None, (folder / "log").read_text()
+                assert server.poll() is None, (folder / "log").read_text(encoding="utf-8")
                 time.sleep(0.5)
         yield address
     finally:
@@ -101,7 +101,7 @@ def open_page(lab, browser):
         page.set_default_timeout(PATIENCE * 1000)
         for kernel in kernels(page):
             page.request.delete(f"{lab}/api/kernels/{kernel['id']}?token={TOKEN}")
-        page.goto(f"{lab}/lab/workspaces/{name}/tree/{name}.ipynb?token={TOKEN}")
+        page.goto(f"{lab}/lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         # JupyterLab asks for a kernel when told to run cells before it has connected to the one that it starts.
         end = time.monotonic() + PATIENCE
@@ -152,6 +152,18 @@ def test_all_cells_of_notebook_01_run_without_an_error(open_page):
     run_all(page)
     page.screenshot(path=SCREENSHOTS / "01_output_sizes.png")
     assert len(prompts(page)) == count_code_cells("01_output_sizes")
+    page.context.close()
+
+
+def test_make_lab_opens_notebook_01_and_links_lead_into_the_repository(lab, open_page, browser):
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(f"{lab}/?token={TOKEN}")
+    page.locator(".lm-TabBar-tab.jp-mod-current", has_text="01_output_sizes.ipynb").first.wait_for()
+    page.context.close()
+    page = open_page("08_inside_lenet")
+    page.locator(".jp-MarkdownOutput a", has_text="README").click()
+    page.locator(".lm-TabBar-tab", has_text="README.md").first.wait_for()
     page.context.close()
 
 

@@ -10,6 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import nbformat
 import pytest
@@ -22,10 +24,11 @@ ADDRESS = "https://github.com/somebody/lenet-5"
 COLAB_PYTHON = ROOT / ".venv-colab" / "bin" / "python"
 
 
-@pytest.fixture
-def as_in_colab(tmp_path, monkeypatch):
-    """An empty working folder; `git clone` of ADDRESS fetches a copy of this repository, tmp_path / "origin"."""
-    origin = tmp_path / "origin"
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """The runs of the selected notebooks, by name, several at a time: futures of what run_notebook returns."""
+    folder = tmp_path_factory.mktemp("colab")
+    origin = folder / "origin"
     origin.mkdir()
     copy_project(origin)
     subprocess.run([sys.executable, "-m", "tools.repository_address", ADDRESS], cwd=origin, check=True)
@@ -35,13 +38,30 @@ def as_in_colab(tmp_path, monkeypatch):
         ["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "copy"],
     ):
         subprocess.run(["git", *command], cwd=origin, check=True)
-    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{origin.as_uri()}.insteadOf")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", ADDRESS)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    folder = tmp_path / "content"
-    folder.mkdir()
-    return folder
+    kernel = folder / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    command = [str(COLAB_PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    specification = {"argv": command, "display_name": "Colab", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(specification), encoding="utf-8")
+    subprocess.run([COLAB_PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", "d2l"], check=True)
+    selected = {item.callspec.params["path"] for item in request.session.items if item.fspath == request.path}
+    with pytest.MonkeyPatch.context() as patch:
+        # `git clone` of ADDRESS fetches the copy.
+        patch.setenv("GIT_CONFIG_COUNT", "1")
+        patch.setenv("GIT_CONFIG_KEY_0", f"url.{origin.as_uri()}.insteadOf")
+        patch.setenv("GIT_CONFIG_VALUE_0", ADDRESS)
+        patch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
+        patch.setenv("PATH", f"{COLAB_PYTHON.parent}:{os.environ['PATH']}")
+        patch.setenv("OMP_NUM_THREADS", "1")  # a core each: much of a notebook has work for one only
+        patch.delenv("PYTHONPATH", raising=False)
+        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+            futures = {}
+            for path in sorted(selected, key=lambda path: path.stem[:2] not in ("04", "06", "07")):  # the longest first
+                content = folder / path.stem  # empty but for the notebook
+                content.mkdir()
+                shutil.copyfile(origin / "notebooks" / path.name, content / path.name)
+                futures[path.stem] = pool.submit(run_notebook, content / path.name, content)
+            yield futures
 
 
 def run_notebook(path, folder):
@@ -69,18 +89,8 @@ def strict_text(notebook):
 @pytest.mark.colab
 @pytest.mark.skipif(not COLAB_PYTHON.exists(), reason="needs the environment that `make test-colab` makes")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_runs_as_in_colab(path, as_in_colab, tmp_path, monkeypatch):
-    kernel = tmp_path / "jupyter" / "kernels" / "python3"
-    kernel.mkdir(parents=True)
-    command = [str(COLAB_PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    specification = {"argv": command, "display_name": "Colab", "language": "python"}
-    (kernel / "kernel.json").write_text(json.dumps(specification), encoding="utf-8")
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    monkeypatch.setenv("PATH", f"{COLAB_PYTHON.parent}:{os.environ['PATH']}")
-    shutil.copyfile(tmp_path / "origin" / "notebooks" / path.name, as_in_colab / path.name)
-    stored = strict_text(nbformat.read(path, as_version=4))
-    subprocess.run([COLAB_PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", "d2l"], check=True)
-    notebook, peak = run_notebook(as_in_colab / path.name, as_in_colab)
-    assert strict_text(notebook) == stored
+def test_the_notebook_runs_as_in_colab(path, runs):
+    notebook, peak = runs[path.stem].result()
+    assert strict_text(notebook) == strict_text(nbformat.read(path, as_version=4))
     print(f"{path.stem}: peak memory {peak:.2f} GiB")
     assert peak < 2

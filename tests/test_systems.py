@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from project_copy import copy_project
 
 from tools.colab_environment import COLAB, available, differences, runs
-from tools.notebook_rules import NOTEBOOKS, ROOT, code_cells
+from tools.notebook_rules import NOTEBOOKS, ROOT, code_cells, committed
 
 SCRIPTS = sorted(path for folder in (".", "experiments", "tests", "tools") for path in (ROOT / folder).glob("*.py"))
 REQUIREMENTS = [Requirement(line) for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
@@ -293,3 +293,17 @@ def test_what_differs_from_colab_is_said():
         "Colab has Python 3.13; this is 3.11.7",
         "Colab has torch 2.11; this is 2.14.1",
     ]
+
+
+def test_d2ls_plot_works_where_ipython_9_has_moved_what_it_calls(monkeypatch):
+    """Notebook 04's cell that imports d2l, run where IPython.display lacks a name as it does from IPython 9 on."""
+    monkeypatch.delattr("IPython.display.set_matplotlib_formats", raising=False)
+    cells = code_cells(nbformat.reads(committed(ROOT / "notebooks/04_training.ipynb"), as_version=4))
+    (source,) = [cell.source for cell in cells if "from d2l import torch as d2l" in cell.source]
+    names = {"sys": sys, "subprocess": subprocess}
+    exec(source, names)
+    monkeypatch.setattr(names["d2l"], "use_svg_display", names["d2l"].use_svg_display)
+    drawn = []
+    monkeypatch.setattr("matplotlib_inline.backend_inline.set_matplotlib_formats", drawn.append)
+    names["d2l"].use_svg_display()
+    assert drawn == ["svg"]
