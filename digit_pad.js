@@ -126,7 +126,7 @@ function render({ model, el }) {
   model.on("change:strokes", showStrokes);
   model.on("change:answer", showAnswer);
   model.on("change:picture", showPicture);
-  showStrokes();
+  redraw();
   showAnswer();
   showPicture();
 

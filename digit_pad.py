@@ -243,8 +243,8 @@ class DigitPad(anywidget.AnyWidget):
     look: called with the prepared digit (uint8 [28, 28], or None for an empty pad) after every change; returns a PNG,
         bytes, and an answer, text: a LayerView, say. strokes: a drawing to begin with, as prepare() takes it.
 
-    `strokes` (plain lists, set them anew to change the drawing), `digit` and `answer` hold the present state. What is
-    no drawing is refused with a TraitError, and all three stay as they are. Ctrl+Z takes back the last stroke, Delete
+    `strokes` (plain lists, set them anew to change the drawing), `digit` and `answer` hold the present state. Anything
+    but strokes is refused with a TraitError, and all three stay as they are. Ctrl+Z takes back the last stroke, Delete
     or Backspace erases all. A stored notebook, and any page without a kernel, shows the picture alone.
     """
 

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import warnings
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ def write_whole(path, content):
     """Write the bytes `content` to the file at `path`, whole or not at all: an old file stays until the new is ready.
 
     A link is followed. The file keeps its mode; a new one gets that of any new file. The unfinished file lies in the
-    system's folder for temporary files where that is on the same disk, else beside the file. Raises an OSError that
-    names the file and the reason.
+    system's folder for temporary files, so that a process that is killed leaves nothing beside the file, unless that
+    folder is on another disk. Raises an OSError that names the file and the reason.
     """
     path = user_path(path)
     try:
@@ -105,10 +106,9 @@ def load_mnist(train, size=32, scaling="standard", device="cpu", root=DATA):
     scaling and for a file that is not the official one, OSError where a missing file can be neither
     downloaded nor written.
     """
-    if size not in (28, 32):
-        raise ValueError(f"size must be 28 (original) or 32 (padded), not {size!r}.")
-    if scaling not in ("standard", "paper"):
-        raise ValueError(f'scaling must be "standard" or "paper", not {scaling!r}.')
+    if not isinstance(train, (bool, np.bool_)):
+        raise ValueError(f"train must be True (60,000 training digits) or False (10,000 test digits), not {train!r}.")
+    _check_scale(size, scaling)
     split = "train" if train else "t10k"
     raw = user_path(root) / "MNIST" / "raw"
     pixels = np.frombuffer(_read_mnist_file(raw / f"{split}-images-idx3-ubyte.gz"), np.uint8, offset=16)
@@ -125,7 +125,7 @@ def _read_mnist_file(path):
         packed = path.read_bytes()
     except OSError as error:
         raise type(error)(f"{path} cannot be read: {error.strerror}.") from error
-    expected, found = dict(MNIST.resources)[path.name], hashlib.md5(packed).hexdigest()
+    expected, found = dict(MNIST.resources)[path.name], hashlib.md5(packed, usedforsecurity=False).hexdigest()
     if found != expected:
         raise ValueError(
             f"{path} is not the official MNIST file: its MD5 is {found}, expected {expected}. "
@@ -148,7 +148,7 @@ def _download_mnist_file(path):
         except (OSError, http.client.HTTPException) as error:
             reasons.append(f"{mirror} {_reason(error)}")
             continue
-        if hashlib.md5(packed).hexdigest() == dict(MNIST.resources)[path.name]:
+        if hashlib.md5(packed, usedforsecurity=False).hexdigest() == dict(MNIST.resources)[path.name]:
             break
         page = " but a web page (perhaps a proxy asks you to log in)" if packed.lstrip()[:1] == b"<" else ""
         reasons.append(f"{mirror} sent {len(packed):,} bytes that are not this file{page}")
@@ -187,16 +187,27 @@ def _reason(error):
 def as_images(pixels, size=32, scaling="standard"):
     """Return pixels, uint8 [N, 28, 28] with ink 255, as load_mnist would: float32 [N, 1, size, size].
 
-    pixels: a tensor or a numpy array. Raises ValueError for another type or shape.
+    pixels: a tensor or a numpy array. Raises ValueError for another type or shape, size or scaling.
     """
-    pixels = torch.tensor(pixels) if _is_array(pixels) and pixels.dtype == np.uint8 else pixels
+    _check_scale(size, scaling)
+    given = pixels
+    pixels = torch.from_numpy(pixels.copy()) if _is_array(pixels) and pixels.dtype == np.uint8 else pixels
     if not isinstance(pixels, torch.Tensor) or pixels.dtype != torch.uint8 or pixels.shape[1:] != (28, 28):
-        raise ValueError(
-            f"Pixels must be uint8 [N, 28, 28], ink 255 on 0, not {describe(pixels)}: "
-            "prepare_image makes such a digit of any picture."
+        hint = (
+            "digit[None] makes a row of one digit"
+            if tuple(getattr(given, "shape", ())) == (28, 28)
+            else ("prepare_image makes such a digit of any picture")
         )
+        raise ValueError(f"Pixels must be uint8 [N, 28, 28], ink 255 on 0, not {describe(given)}: {hint}.")
     margin = (size - 28) // 2
     return scale_(F.pad(pixels[:, None], (margin, margin, margin, margin)).float().div_(255), scaling)
+
+
+def _check_scale(size, scaling):
+    if size not in (28, 32) or not isinstance(size, Integral):
+        raise ValueError(f"size must be 28 (original) or 32 (padded), not {size!r}.")
+    if scaling not in ("standard", "paper"):
+        raise ValueError(f'scaling must be "standard" or "paper", not {scaling!r}.')
 
 
 def scale_(grey, scaling):
@@ -230,9 +241,10 @@ def prepare_image(picture):
     edge = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
     dark_ink = np.median(edge) - levels.min() > levels.max() - np.median(edge)
     ink = _paper(levels) - levels if dark_ink else levels + _paper(-levels)
-    ink = ink.clip(0, None)
-    most = np.quantile(ink, 0.995)
-    if most < 25:
+    noise = np.median(ink)  # of the paper, most of the picture
+    ink = (ink - noise).clip(0, None)
+    most = np.sort(ink, axis=None)[-20]  # a small digit on a large page has few pixels
+    if most < max(25, 3 * noise):
         raise ValueError("No digit stands out in this picture: the ink must differ from the paper around it.")
     ink = (255 * (ink / most).clip(0, 1)).astype(np.uint8)
     ink[~_strokes(ink)] = 0
@@ -281,7 +293,9 @@ def _from_array(array):
         raise ValueError(f"A picture must be [height, width] or [height, width, 3 or 4], not {list(array.shape)}.")
     if array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise ValueError("A picture of floats must lie between 0 and 1.")
+            raise ValueError(
+                f"A picture of floats must lie between 0 and 1; this one runs from {array.min()} to {array.max()}."
+            )
         array = (255 * array).round().astype(np.uint8)
     if array.dtype != np.uint8:
         raise ValueError(f"A picture must be uint8 from 0 to 255 or float from 0 to 1, not {array.dtype}.")
@@ -302,7 +316,10 @@ def _strokes(ink):
 
     parts, count = ndimage.label(ink > 127, structure=np.ones((3, 3)))
     sizes = ndimage.sum_labels(np.ones_like(parts), parts, range(1, count + 1))
-    kept = np.isin(parts, 1 + np.flatnonzero(sizes > 0.1 * sizes.max()))
+    large = 1 + np.flatnonzero(sizes > 0.1 * sizes.max())
+    if len(large) > 8:
+        raise ValueError(f"This picture has {len(large)} separate parts of ink: cut it to one digit.")
+    kept = np.isin(parts, large)
     return ndimage.binary_dilation(kept, iterations=2) & (ink > 25)
 
 
@@ -376,10 +393,15 @@ def check_images(net, images, name="given"):
         type of the network's parameters.
 
     `net` runs once on two empty images; its weights, buffers, modes, gradients and device stay as they are. Raises
-    ValueError, with what was found, for images that do not fit.
+    ValueError, with what was found, for images that do not fit, or what is no nn.Module.
     """
+    if not isinstance(net, nn.Module):
+        forgotten = " Are the () missing behind its name?" if callable(net) else ""
+        raise ValueError(f"A network must be an nn.Module, not {describe(net)}.{forgotten}")
     images = _image_tensor(images, name)
-    dtype, _ = home(net, images)
+    dtype, device = home(net, images)
+    if device.type == "meta":
+        raise ValueError("This network lies on the meta device and has no weights: make it without that device.")
     images = images.to(dtype)
     low, high = images.aminmax()  # nan where there is one
     if not (low.isfinite() and high.isfinite()):
@@ -441,9 +463,9 @@ def _label_tensor(labels, name):
     if not whole or labels.ndim != 1:
         hint = ""
         if getattr(labels, "ndim", 0) == 2:
-            hint = ": argmax(dim=1) makes them of one-hot rows" if labels.shape[1] != 1 else ": flatten() makes them"
-        elif getattr(labels, "ndim", 0) == 1:
-            hint = ": round them to integers first"
+            hint = ": argmax(1) makes them of one-hot rows" if labels.shape[1] != 1 else ": flatten() makes them"
+        elif getattr(labels, "ndim", 0) == 1 and len(labels) == 0:
+            hint = ": there are none"
         found = describe(labels) if labels is given else f"{describe(given)} that makes {describe(labels)}"
         raise ValueError(f"The {name} labels must be {wanted}, not {found}{hint}.")
     if isinstance(labels, torch.Tensor):
@@ -484,7 +506,7 @@ def _misfit(net, empty, name, error):
                 f"This network takes {size} x {size} images, these are {shape[1]} x {shape[2]}: "
                 f"load them with load_mnist(..., size={size})."
             )
-        hint = ": images.permute(0, 3, 1, 2) puts the channels first" if shape[-1] in (1, 3) else ""
+        hint = ": move the last axis to the second place" if shape[-1] in (1, 3) else ""
         return (
             f"This network takes {name} images [N, 1, {size}, {size}] (channels, height, width), "
             f"these are [N, {', '.join(map(str, shape))}]{hint}."

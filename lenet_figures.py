@@ -33,6 +33,8 @@ def use_plot_style():
 
 def _with_alt(drawn, fig):
     """Return a drawn figure, bytes or bytes and their metadata, with its alt text among the metadata."""
+    if drawn is None:  # a figure without axes
+        return None
     data, metadata = drawn if isinstance(drawn, tuple) else (drawn, {})
     return data, metadata | {"alt": alt_text(fig)}
 
@@ -117,7 +119,7 @@ class LivePlot:
             line.set_data([*line.get_xdata(), epoch], [*line.get_ydata(), value])
         elapsed = time.perf_counter() - self.started
         done = epoch - self.first_epoch
-        left = round(elapsed / done * (self.epochs - epoch))
+        left = round(elapsed / done * (self.epochs - epoch)) if done else 0
         self.fig.suptitle(
             f"epoch {epoch:.1f} of {self.epochs} on {self.device}: {done * self.examples / elapsed:,.0f} "
             f"examples/s, {left // 60}:{left % 60:02d} left",

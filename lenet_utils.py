@@ -82,10 +82,17 @@ def check(answer, expected):
     """Print whether an exercise's `answer` is the `expected` value (floats: to 4 digits)."""
     if answer is ...:
         print("No answer yet: replace the ... above, run that cell, then this one.")
-    elif answer == expected or (isinstance(expected, float) and math.isclose(answer, expected, rel_tol=1e-4)):
+    elif _is_close(answer, expected):
         print(f"Correct: {expected}")
     else:
-        print(f"Not yet: the answer should be {expected}, yours is {answer}.")
+        print(f"Not yet: the answer should be {expected}, yours is {answer!r}.")
+
+
+def _is_close(answer, expected):
+    try:
+        return math.isclose(answer, expected, rel_tol=1e-4 if isinstance(expected, float) else 0)
+    except (TypeError, ValueError):  # no number
+        return False
 
 
 def read_runs(name):
@@ -99,6 +106,7 @@ def read_runs(name):
 # -------------------------------------------------------------------------------------------- training
 
 
+@torch.enable_grad()
 def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, history=None):
     """Train `net` in place by stochastic gradient descent on the cross-entropy; return the history.
 
@@ -175,7 +183,8 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     except KeyboardInterrupt:
         print(f"Interrupted in epoch {epoch + 1} of {epochs}: the network keeps its weights so far.")
     except FloatingPointError as error:
-        print(f"Stopped in epoch {epoch + 1} of {epochs}: {error} at learning rate {lr}. Try a smaller one.")
+        advice = "Try a smaller one." if good.steps > 1 else "No step was taken: the network came so."
+        print(f"Stopped in epoch {epoch + 1} of {epochs}: {error} at learning rate {lr}. {advice}")
     finally:
         for parameter in parameters:
             parameter.grad = None
@@ -202,11 +211,13 @@ class _LastGood:
             if tensors[name] is not None
         ]
         self.before = [[tensor.clone() for tensor in self._now()] for _ in range(2)]
+        self.steps = 0
 
     def _now(self):
         return [tensors[name].detach() for tensors, name in self.places]
 
     def keep(self):
+        self.steps += 1
         self.before.reverse()
         torch._foreach_copy_(self.before[0], self._now())
 
@@ -337,7 +348,7 @@ def load_weights(net, path):
     inner, path = _network(net), lenet_data.user_path(path)
     network = _network_name(inner)
     if not path.exists():
-        raise FileNotFoundError(f"There is no weights file {path}.")
+        raise FileNotFoundError(f"There is no weights file {path.absolute()}.")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not a weights file.")
     try:
@@ -346,7 +357,10 @@ def load_weights(net, path):
         raise type(error)(f"{path} cannot be read: {error.strerror}.") from error
     expected = _recorded_sha256(path.resolve())
     if expected not in (None, found):
-        raise ValueError(f"{path} is not the file of its record: its SHA-256 is {found}, expected {expected}.")
+        raise ValueError(
+            f"{path} is not the file of its record: its SHA-256 is {found}, expected {expected}. "
+            "`git checkout` of it brings the right one back."
+        )
     try:
         with safe_open(path, "pt") as file:
             saved = (file.metadata() or {}).get("network", "an unnamed network")

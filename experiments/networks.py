@@ -22,6 +22,5 @@ def build(expression):
         names = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
         return make(*places, **names)
     except (SyntaxError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{expression!r} is not a network of a record: choose from {', '.join(CONSTRUCTORS)}."
-        ) from error
+        known = ", ".join(CONSTRUCTORS)
+        raise ValueError(f"{expression!r} is not a network of a record, a call of {known} ({error}).") from error

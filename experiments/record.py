@@ -98,7 +98,8 @@ def do_missing(results, command, kinds, do, only_seeds=None):
 
 def is_done(path, kind, seed):
     """Return whether the record at `path` holds a run of this kind and seed."""
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    with locked(path):  # Windows replaces no file while another process reads it
+        runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
     return any((run["kind"], run.get("seed")) == (kind, seed) for run in runs)
 
 
@@ -110,11 +111,14 @@ def do_one(path, command, kind, seed, do, checkpoint):
             run["sha256"] = hashlib.sha256((ROOT / run["weights"]).read_bytes()).hexdigest()
     with locked(path):
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new_record(command)
-        record["runs"] += runs
+        # Where and with what, in the run itself if that is not where the record was begun.
+        here = {name: value for name, value in new_record(command).items() if name in ("machine", "versions")}
+        other = {name: value for name, value in here.items() if record[name] != value}
+        record["runs"] += [run | other for run in runs]
         write_record(path, record)
     checkpoint.unlink(missing_ok=True)
     for run in runs:
-        print({name: value for name, value in run.items() if name.endswith("errors")}, flush=True)
+        print({name: value for name, value in run.items() if name.endswith(("errors", "second"))}, flush=True)
 
 
 def main(name, about, parts):

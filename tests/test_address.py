@@ -301,7 +301,7 @@ def test_the_cell_finds_the_repository_around_the_notebook(content, place):
 
 
 def test_without_an_address_the_cell_fetches_nothing_and_says_what_to_do(content):
-    assert_refused(run_setup(content, ""), "No web address", "open this notebook inside it")
+    assert_refused(run_setup(content, ""), "no web address", "open this notebook inside the repository")
     assert os.listdir(content) == []
 
 
@@ -309,27 +309,25 @@ def test_a_repository_far_above_is_not_meant(content):
     put_repository(content)
     far = content / "a" / "b" / "c"
     far.mkdir(parents=True)
-    assert_refused(run_setup(far, ""), "No web address")
+    assert_refused(run_setup(far, ""), "no web address")
 
 
 def test_a_helper_that_was_downloaded_singly_is_not_imported(content):
     for folder in (content, content.parent):
         (folder / "lenet_utils.py").write_text("raise SystemExit('the stale one')", encoding="utf-8")
-    assert_refused(run_setup(content, ""), "No web address")
+    assert_refused(run_setup(content, ""), "no web address")
     assert_found(run_setup(content), content / "lenet-5")
 
 
 def test_without_git_the_cell_says_how_to_do_without(content, monkeypatch):
     monkeypatch.setenv("PATH", str(content))
-    assert_refused(run_setup(content), "check that git is installed", "ZIP", ADDRESS)
+    assert_refused(run_setup(content), "is git installed", "ZIP", ADDRESS)
     assert os.listdir(content) == []
 
 
 def test_the_cell_says_when_it_cannot_fetch_and_why(content, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "url.file:///nowhere/.insteadOf")
-    assert_refused(
-        run_setup(content), f"Could not fetch {ADDRESS}", "check that git is installed and the network there"
-    )
+    assert_refused(run_setup(content), f"Could not fetch {ADDRESS}", "is git installed, and the network there")
     assert os.listdir(content) == []
 
 

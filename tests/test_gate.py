@@ -532,6 +532,34 @@ def test_a_compiled_network_trains_like_itself(few):
     assert evaluate(compiled, few) == evaluate(plain, few)
 
 
+def test_a_network_that_is_none_or_has_no_weights_is_refused(few):
+    with torch.device("meta"):
+        empty = tutorial_lenet()
+    for net, message in (
+        (tutorial_lenet, r"not a function. Are the \(\) missing"), (LeNet5, "not a type. Are the"), (None, "not None."),
+        (empty, "lies on the meta device"), ({"weight": 1}, "not a dict."),
+    ):  # fmt: skip
+        for call in (lambda net=net: predict(net, few[0]), lambda net=net: settle(net, few)):
+            with pytest.raises(ValueError, match=message):
+                call()
+
+
+def test_fit_trains_where_gradients_are_switched_off(few):
+    net = tutorial_lenet()
+    before = net[0].weight.clone()
+    with torch.no_grad():
+        settle(net, few)
+    assert not torch.equal(net[0].weight, before)
+
+
+def test_a_network_that_comes_with_nan_is_not_blamed_on_the_learning_rate(few, capsys):
+    net = tutorial_lenet()
+    with torch.no_grad():
+        net[0].weight[0] = torch.nan
+    settle(net, few)
+    assert "in batch 1 at learning rate 0.1. No step was taken: the network came so." in capsys.readouterr().out
+
+
 def test_a_look_without_a_trace_leaves_the_random_generator_alone(few):
     net = nn.Sequential(nn.Dropout(0.5), tutorial_lenet(), nn.BatchNorm1d(10))
     before = trace(net)

@@ -247,7 +247,17 @@ def test_seeds_and_device():
 
 @pytest.mark.parametrize(
     ("answer", "expected", "start"),
-    [(..., 5, "No answer"), (5, 5, "Correct"), (4, 5, "Not yet"), (0.50001, 0.5, "Correct"), (0.51, 0.5, "Not yet")],
+    [
+        (..., 5, "No answer"),
+        (5, 5, "Correct"),
+        (4, 5, "Not yet"),
+        (0.50001, 0.5, "Correct"),
+        (0.51, 0.5, "Not yet"),
+        (np.int64(5), 5, "Correct"),
+        (torch.tensor(5), 5, "Correct"),
+        ("5", 5, "Not yet"),
+        (None, 0.5, "Not yet"),
+    ],
 )
 def test_check(answer, expected, start, capsys):
     check(answer, expected)

@@ -22,7 +22,7 @@ TRAINING = {"04_training", "06_modern_lenet", "07_speed"}  # faster on a GPU
 MAX_BYTES = 2_000_000
 MAX_COLUMNS = 100  # of code and prose; tables, badges and the repository's address cannot be broken
 MAX_LINES = 20  # of a code cell: one idea a cell, and most have fewer than 15
-MAX_SETUP_LINES = 30  # of the set-up cell: it stands in for a module, and says what may be missing
+MAX_SETUP_LINES = 31  # of the set-up cell: it stands in for a module, and says what may be missing
 MAX_IMPORTS = 12  # lines of the cell after the set-up cell, so that the first idea is not far
 # The share of printed lines that may say True and show no number; what the last four have is to become less.
 MAX_BARE = {"03_data": 0.22, "05_original_1998": 0.38, "06_modern_lenet": 0.19, "07_speed": 0.17}
@@ -78,7 +78,7 @@ IGNORED_OUTPUT = {
         "before = parts_of_a_step(": "times",
         "in_convolutions = ": "times",
         "def step_seconds(": "times",
-        "try:": "whether there is a C++ compiler",
+        "# An empty cache": "whether there is a C++ compiler",
         'if device.type == "cuda":': "whether there is a GPU",
         'if device.type != "cuda":': "the device and its rungs",
         "for name, below in zip(rungs": "examples a second",

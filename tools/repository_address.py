@@ -59,15 +59,16 @@ if whole:
 elif root.exists():
     raise RuntimeError(f"{{root}} is not the whole repository: rename or remove it, then try again.")
 elif not REPOSITORY:
-    raise RuntimeError("No web address to fetch the repository from: open this notebook inside it.")
+    raise RuntimeError("There is no web address to fetch the repository from: open this notebook "
+                       "inside the repository.")
 else:
     unfinished = root.with_name(f"lenet-5-unfinished-{{os.getpid()}}")
     try:
         git = ["git", "clone", "--quiet", "--depth=1", REPOSITORY, unfinished]
         subprocess.run(git, check=True)
     except (OSError, subprocess.CalledProcessError):
-        raise RuntimeError(f"Could not fetch {{REPOSITORY}}: check that git is installed and the "
-                           "network there, or download its ZIP file and unpack it.") from None
+        raise RuntimeError(f"Could not fetch {{REPOSITORY}}: is git installed, and the network "
+                           "there? Or unpack its ZIP file and open the notebook inside.") from None
     unfinished.rename(root)
 sys.path.insert(0, str(root))'''
 
