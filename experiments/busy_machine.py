@@ -19,7 +19,7 @@ GNU = ({}, {"GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "1000"}, {"GOMP_SPINCOUNT
        {"OMP_WAIT_POLICY": "PASSIVE"}, {"OMP_NUM_THREADS": "1"})  # fmt: skip
 INTEL = ({}, {"KMP_BLOCKTIME": "0"}, {"KMP_BLOCKTIME": "1"})
 HAS_INTEL = any(package.name == "intel-openmp" for package in importlib.metadata.distributions())
-KINDS = {"GNU OpenMP": (GNU, 3)} | ({"Intel OpenMP": (INTEL, 3)} if HAS_INTEL else {})
+KINDS = {"GNU OpenMP": (GNU, 3)} | ({"Intel OpenMP": (INTEL, 1)} if HAS_INTEL else {})
 BUSY = (0, 1, 2)  # processes that do nothing but count
 
 DIGITS = 5_000

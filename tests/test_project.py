@@ -130,6 +130,28 @@ def test_headline_throughputs_are_those_of_the_results():
     assert f"{accuracy:.2f} % after {seconds:.1f} s of training" in records
 
 
+def test_what_is_said_of_a_busy_machine_is_in_the_record():
+    readme, records = (path.read_text(encoding="utf-8") for path in (README, ROOT / "results/README.md"))
+    _, runs = lenet_utils.read_runs("busy_machine")
+
+    def medians(kind, setting):
+        found = {busy: [] for busy in (0, 1, 2)}
+        for run in runs[kind]:
+            found[run["busy_processes"]].append(run["digits_per_second"][setting])
+        return [f"{statistics.median(rates):,.0f}" for rates in found.values()]
+
+    alone, one, two = medians("GNU OpenMP", "GOMP_SPINCOUNT=1000")
+    before = medians("GNU OpenMP", "no setting")
+    text = " ".join(readme.split())
+    assert f"`fit` then makes {two} digits a second instead of {before[2]}; alone it makes {alone} instead of" in text
+    assert f"instead of {before[0]} ([record]" in text
+    assert f"`GOMP_SPINCOUNT=1000`: {alone} digits a second alone, {one} and {two} beside one and two" in records
+    assert "without a setting {}, {} and {}; 20000".format(*before) in records
+    assert f"20000 is worse beside one ({medians('GNU OpenMP', 'GOMP_SPINCOUNT=20000')[1]})" in records
+    assert "`KMP_BLOCKTIME=0`: {}, {} and {};".format(*medians("Intel OpenMP", "KMP_BLOCKTIME=0")) in records
+    assert "without a setting {}, {} and {} (one round)".format(*medians("Intel OpenMP", "no setting")) in records
+
+
 def test_every_record_has_a_line_and_every_line_a_record():
     text = (ROOT / "results/README.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"\| \[`(\w+)\.json`\]", text))
