@@ -266,7 +266,7 @@ class DigitPad(anywidget.AnyWidget):
 
     side = traitlets.Int(SIDE, read_only=True).tag(sync=True)
     pen = traitlets.Int(PEN, read_only=True).tag(sync=True)
-    strokes = traitlets.Any([]).tag(sync=True, echo_update=False)
+    strokes = traitlets.TraitType([]).tag(sync=True, echo_update=False)
     picture = traitlets.Bytes().tag(sync=True)
     answer = traitlets.Unicode().tag(sync=True)
 

@@ -274,7 +274,7 @@ def _flat(picture):
     """Return a PIL image in grey; what is transparent becomes white paper."""
     if 0 in picture.size:
         raise ValueError("it has no pixels")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+    if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     if picture.mode.startswith(("I", "F")):  # 16 bits a pixel, or floats: PIL would cut them off at 255

@@ -1,16 +1,33 @@
 """The drawing pad: preparation as in MNIST, the view of all layers, the widget; odd drawings get an answer too."""
 
 import io
+import json
+import os
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from traitlets import TraitError
 
-from digit_pad import NOTHING, PEN, SIDE, DigitPad, LayerView, layer_activations, network_input, prepare
+from digit_pad import (
+    MOST_POINTS,
+    NOTHING,
+    PEN,
+    SIDE,
+    DigitPad,
+    LayerView,
+    check_strokes,
+    layer_activations,
+    network_input,
+    prepare,
+)
 from lenet import LeNet5
 from lenet_data import BOX, CENTRE
-from lenet_utils import load_mnist, load_weights
+from lenet_utils import COLOURS, load_mnist, load_weights
 from tools.notebook_rules import ROOT
 
 SEVEN = [[[70, 60], [205, 60], [170, 120], [135, 235]]]
@@ -83,10 +100,165 @@ def test_odd_drawings_get_an_answer(strokes, view):
     assert view(digit)[1] in {f"reads {number}" for number in range(10)}
 
 
-@pytest.mark.parametrize("strokes", [3, [3], [[[1, 2, 3]]], [["a"]], [[[1, float("nan")]]], [None]])
-def test_what_is_no_drawing_is_refused_in_one_sentence(strokes):
-    with pytest.raises(ValueError, match="strokes must be lists of points"):
-        prepare(strokes)
+POINTS = SEVEN[0]
+TAKEN = {
+    "tuples": [tuple(map(tuple, POINTS))],
+    "arrays": [np.array(POINTS)],
+    "one array": np.array(SEVEN),
+    "an array of objects": np.array([POINTS, POINTS[:2]], dtype=object)[:1],
+    "an array, read-only": [np.broadcast_to(np.array(POINTS), (4, 2))],
+    "numpy's numbers in lists": [[[np.float32(x), np.int16(y)] for x, y in POINTS]],
+    **{f"array of {kind.__name__}": [np.array(POINTS, kind)] for kind in (
+        np.uint8, np.int16, np.uint64, np.float16, np.float32, np.longdouble, np.dtype(">f8").type,
+    )},
+    "an empty stroke before": [[], *SEVEN],
+    "an empty stroke behind": [*SEVEN, ()],
+    "an array of no points": [np.empty((0, 2)), *SEVEN, np.empty(0)],
+    "big-endian": [np.array(POINTS, ">i4")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_strokes_of_every_kind_are_stored_as_plain_lists(kind, view):
+    pad = DigitPad(view, TAKEN[kind])
+    assert pad.strokes == SEVEN and pad.answer == "reads 7"
+    assert json.loads(json.dumps(pad.get_state("strokes")["strokes"])) == SEVEN
+    assert type(pad.strokes[0][0][0]) in (int, float)
+
+
+@pytest.mark.parametrize(
+    "strokes", [[], (), [[]], [[], ()], np.empty(0), np.empty((0, 3, 2)), np.empty((2, 0, 2)), [np.empty((0, 2))]]
+)
+def test_no_strokes_of_any_kind_are_stored_as_none(strokes, view):
+    pad = DigitPad(view, SEVEN)
+    pad.strokes = strokes
+    assert pad.strokes == [] and pad.digit is None and pad.answer == NOTHING
+
+
+@pytest.mark.parametrize(("x", "y"), [(-900, 900), (1e300, -1e300), (2**63, 0), (-(2**31), SIDE)])
+def test_points_beside_the_pad_lie_on_its_edge(x, y, view):
+    pad = DigitPad(view, [[*POINTS, [x, y]]])
+    edge = [min(max(x, 0), SIDE), min(max(y, 0), SIDE)]
+    assert np.array_equal(pad.digit, prepare([[*POINTS, edge]]))
+    assert pad.strokes[0][-1] == [x, y]
+
+
+def circular():
+    strokes = []
+    strokes.append(strokes)
+    return strokes
+
+
+REFUSED = {
+    "a number": 3, "nothing": None, "text": "abc", "bytes": b"ab", "a dict": {"strokes": SEVEN}, "a set": set(),
+    "a generator": (stroke for stroke in SEVEN), "a picture": Image.new("L", (9, 9)), "a tensor": torch.zeros(1, 3, 2),
+    "an array of no dimensions": np.array(5), "an array of numbers": np.zeros(4),
+    "a number for a stroke": [3], "nothing for a stroke": [None], "text for a stroke": ["ab"], "a dict as one": [{}],
+    "a picture for a stroke": [Image.new("L", (28, 28))], "a set for a stroke": [{1, 2}], "itself": circular(),
+    "a tensor for a stroke": [torch.zeros(3, 2, requires_grad=True)], "an iterator": [iter(POINTS)],
+    "a stroke without its list": POINTS, "a flat list": [[60, 60, 220, 60]], "a flat array": np.zeros((2, 4)),
+    "pressure": [[[60, 60, 0.5], [220, 60, 0.5]]], "pressure in an array": np.zeros((1, 4, 3)),
+    "one coordinate": [[[1], [2]]], "a point that lacks one": [[[1, 2], [3]]], "an empty point": [[[]]],
+    "one list too many": [[[[1, 2]]]], "points as dicts": [[{"x": 1, "y": 2}]], "text for numbers": [[["1", "2"]]],
+    "nothing for a coordinate": [[[None, 1]]], "truth": [[[True, False]]], "complex": [[[1j, 2]]],
+    "a number too large": [[[10**400, 1]]], "a date": [np.zeros((2, 2), "M8[s]")],
+    "nan": [[[float("nan"), 1]]], "infinity": [[[1, 2], [3, -float("inf")]]], 
+    "nan behind": [*SEVEN, [[1, float("nan")]]],
+    "infinite in half": [np.full((2, 2), np.inf, np.float16)],
+    "beyond JSON": [np.full((2, 2), np.longdouble("1e4000"))],
+    "too many points": [[[1, 2]] * (MOST_POINTS + 1)], "too many strokes": [[]] * (MOST_POINTS + 1),
+    "too many in all": [[[1, 2]] * (MOST_POINTS // 2 + 1)] * 2, "a million points": np.zeros((1, 10**6, 2)),
+}  # fmt: skip
+
+
+def look(digit):
+    """In the place of a LayerView, which takes longer."""
+    return b"" if digit is None else digit.tobytes(), NOTHING if digit is None else f"{digit.sum()} of ink"
+
+
+def state(pad):
+    return pad.strokes, pad.digit is None or pad.digit.tolist(), pad.picture, pad.answer
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_drawing_is_refused_in_one_sentence_and_all_stays_as_it_was(kind):
+    with pytest.raises(ValueError, match="^strokes must be lists of points .*[.]$") as raised:
+        check_strokes(REFUSED[kind])
+    said = str(raised.value)
+    assert "\n" not in said and len(said) < 200
+    with pytest.raises(ValueError, match=re.escape(said)):
+        prepare(REFUSED[kind])
+    pad = DigitPad(look, TWO)
+    before = state(pad)
+    with pytest.raises(TraitError, match=re.escape(said)):
+        pad.strokes = REFUSED[kind]
+    assert state(pad) == before
+    with pytest.raises(TraitError, match=re.escape(said)):
+        pad.set_state({"strokes": REFUSED[kind]})  # as a message from the browser does
+    assert state(pad) == before
+    pad.set_state({"strokes": SEVEN})
+    assert state(pad) == state(DigitPad(look, SEVEN))
+
+
+def test_the_most_points_are_taken():
+    strokes = [[[1, 2]] * (MOST_POINTS // 2)] * 2
+    assert check_strokes(strokes) == strokes
+
+
+def test_a_million_points_are_refused_before_one_is_read():
+    class Stroke(list):
+        def __iter__(self):
+            raise AssertionError("a point is read")
+
+        __getitem__ = __array__ = __iter__
+
+    for strokes in ([Stroke([[1, 2]] * 10**6)], [Stroke([[1, 2]] * 10_001), Stroke([[1, 2]] * 10_000)]):
+        with pytest.raises(ValueError, match=f"20,000 at most: this drawing has {sum(map(len, strokes)):,}"):
+            check_strokes(strokes)
+
+
+@pytest.mark.parametrize(
+    "bad", [lambda digit: 7, lambda digit: (b"", 7), lambda digit: [b"", "seven"], lambda digit: 1 / 0, lambda: None]
+)
+@pytest.mark.parametrize("from_browser", [False, True])
+def test_a_look_that_fails_leaves_all_as_it_was(bad, from_browser):
+    pad = DigitPad(look, TWO)
+    before = state(pad)
+    pad.look = bad
+    with pytest.raises(TraitError, match="^look (must return|cannot read)"):
+        pad.set_state({"strokes": SEVEN}) if from_browser else setattr(pad, "strokes", SEVEN)
+    assert state(pad) == before
+
+
+def test_what_a_reader_adds_in_place_changes_nothing_by_itself():
+    mine = [list(stroke) for stroke in TWO]
+    pad = DigitPad(look, mine)
+    mine.append(SEVEN[0])
+    mine[0].append([0, 0])
+    assert pad.strokes == TWO
+
+
+@pytest.mark.parametrize(
+    ("digit", "said"),
+    [
+        (None, "not None"), (np.zeros((28, 28)), "not a numpy array of float64"),
+        (np.zeros((32, 32), np.uint8), "32, 32"),
+        (np.zeros((28, 28, 3), np.uint8), "28, 28, 3"), (torch.zeros(1, 28, 28, dtype=torch.uint8), "1, 28, 28"),
+        (np.zeros((28, 28), object), "of object"), (np.full((28, 28), "a"), "of <U1"),
+        (Image.new("L", (28, 28)), "an Image"),
+        (np.pad(np.zeros((20, 20), np.uint8), 4, constant_values=250), "dark on light"),
+    ],
+)  # fmt: skip
+def test_network_input_refuses_all_but_a_digit(digit, said):
+    with pytest.raises(ValueError, match=said):
+        network_input(digit)
+
+
+@pytest.mark.parametrize("change", [lambda digit: digit[::-1], np.asfortranarray, torch.tensor])
+def test_network_input_takes_a_digit_however_it_lies_in_memory(change):
+    digit = change(prepare(SEVEN))
+    assert torch.equal(network_input(digit), network_input(np.array(digit.tolist(), np.uint8)))
 
 
 def test_network_input_is_what_load_mnist_makes_of_the_same_digit():
@@ -133,6 +305,33 @@ def test_the_view_shows_every_map_where_it_says(view):
         assert np.array_equal((part[..., 0] > part[..., 2])[clear], (cells.numpy() > 0)[clear])  # orange, or blue
 
 
+@pytest.mark.parametrize("number", range(10))
+def test_the_view_writes_the_answer_and_each_distance_in_its_place(number, view, monkeypatch):
+    """Distances that rise from left to right, with the least at one digit: only there is the number orange."""
+    distances = torch.arange(100.0, 110.0)
+    distances[number] = 7.0
+    activations = layer_activations(view.net, network_input(prepare(SEVEN))) | {"output": distances[None]}
+    written = []
+    monkeypatch.setattr("digit_pad.layer_activations", lambda *_: activations)
+    monkeypatch.setattr(LayerView, "_write", lambda self, draw, *what: written.append(what))
+    assert view(prepare(SEVEN))[1] == f"reads {number}"
+    orange = COLOURS["test"]
+    assert written[0][2:] == (str(number), 72, "mm", orange)
+    for digit, (x, _, text, _, _, colour) in enumerate(written[1:]):
+        left, _, size = view.places["bitmap", digit]
+        assert text == f"{distances[digit]:.1f}" and left <= x <= left + 7 * size
+        assert (colour == orange) == (digit == number)
+
+
+def test_the_input_is_shown_as_ink_on_paper(view):
+    digit = prepare(SEVEN)
+    shown = np.asarray(Image.open(io.BytesIO(view(digit)[0])))
+    x, y, size = view.places["input"]
+    part = shown[2 * y : 2 * (y + size * 32) : 2 * size, 2 * x : 2 * (x + size * 32) : 2 * size].astype(int)
+    assert np.abs(part[2:30, 2:30] - (255 - digit.astype(int))[..., None]).max() <= 2
+    assert part[0].min() >= 254
+
+
 # -------------------------------------------------------------------------------------------- the widget
 
 
@@ -151,9 +350,199 @@ def test_where_no_kernel_runs_the_picture_stands_in(view):
     assert data["text/plain"] == "DigitPad: reads 7"
     assert data["image/png"].startswith("iVBOR")
     assert "application/vnd.jupyter.widget-view+json" in data
-    assert metadata["image/png"] == {"width": view.width, "height": view.height}
+    alt = "The network's layers: reads 7"
+    assert metadata["image/png"] == {"width": view.width, "height": view.height, "alt": alt}
 
 
 def test_the_javascript_needs_nothing_from_elsewhere():
     text = (ROOT / "digit_pad.js").read_text(encoding="utf-8")
     assert "import" not in text and "http" not in text and "export default { render }" in text
+    assert "innerHTML" not in text and "eval" not in text
+
+
+# ------------------------------------------------------------------------------------------ the browser's part
+
+# A page, a canvas and a model as far as digit_pad.js needs them. The canvas is half as wide as it is high, so that x
+# cannot pass for y; the model tells its listeners of a change from either side, as ipywidgets' model does.
+PAGE = """
+import fs from "fs";
+const source = fs.readFileSync(process.env.PAD, "utf8") + (process.env.ADDED ?? "");
+const { default: pad } = await import("data:text/javascript;base64," + Buffer.from(source).toString("base64"));
+const check = (point) => {
+  if (point.length !== 2 || !point.every(Number.isFinite)) throw new Error("no point: " + JSON.stringify(point));
+  return point;
+};
+class Element {
+  constructor(tag) { this.tag = tag; this.children = []; this.listeners = {}; this.attributes = {}; this.drawn = []; }
+  append(...children) { this.children.push(...children); }
+  setAttribute(name, value) { this.attributes[name] = value; }
+  addEventListener(name, act) { (this.listeners[name] ??= []).push(act); }
+  happen(name, event = {}) {
+    let prevented = false;
+    const whole = { pointerId: 1, button: 0, preventDefault: () => (prevented = true), ...event };
+    for (const act of this.listeners[name] ?? []) act(whole);
+    return prevented;
+  }
+  find(tag) { return this.tag === tag ? [this] : this.children.flatMap((child) => child.find(tag)); }
+  setPointerCapture() {}
+  focus() {}
+  getBoundingClientRect() { return { left: 10, top: 20, width: 140, height: 280 }; }
+  getContext() {
+    return {
+      setTransform() {}, beginPath() {}, stroke() {},
+      clearRect: () => (this.drawn = []),
+      moveTo: (...point) => this.drawn.push([check(point)]),
+      lineTo: (...point) => this.drawn.at(-1).push(check(point)),
+    };
+  }
+  set innerHTML(text) { throw new Error("innerHTML"); }
+}
+globalThis.document = { createElement: (tag) => new Element(tag) };
+globalThis.URL = { createObjectURL: () => "blob:", revokeObjectURL() {} };
+globalThis.Blob = class {};
+const frames = [];
+globalThis.requestAnimationFrame = (act) => frames.push(act);
+const frame = () => frames.splice(0).forEach((act) => act());
+
+const state = { side: 280, pen: 26, strokes: [], answer: "<b>draw</b>", picture: new Uint8Array() };
+const listeners = {}, sent = [];
+const model = {
+  get: (name) => state[name],
+  set(name, value) {
+    if (state[name] === value) return;
+    state[name] = value;
+    (listeners["change:" + name] ?? []).forEach((act) => act());
+  },
+  save_changes: () => sent.push(JSON.parse(JSON.stringify(state.strokes))),
+  on: (name, act) => (listeners[name] ??= []).push(act),
+  off: (name, act) => (listeners[name] = listeners[name].filter((other) => other !== act)),
+};
+const el = new Element("div");
+function show(strokes = []) {
+  state.strokes = strokes;
+  el.children = [];
+  const end = pad.render({ model, el });
+  const [canvas] = el.find("canvas"), [undo, erase] = el.find("button"), [output] = el.find("output");
+  const at = (x, y) => ({ clientX: 10 + x / 2, clientY: 20 + y });
+  const pen = (name, x, y, more) => canvas.happen("pointer" + name, { ...at(x, y), ...more });
+  return { canvas, undo, erase, output, root: el.children[0], pen, end };
+}
+const say = (value) => console.log(JSON.stringify(value));
+"""
+NODE = pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+
+
+def browse(program, drawings=(), added=""):
+    """Run a program on PAGE; return the values that it said. `added` goes to the end of digit_pad.js."""
+    variables = {"PAD": str(ROOT / "digit_pad.js"), "DRAWINGS": json.dumps(list(drawings)), "ADDED": added}
+    command = ["node", "--input-type=module", "--eval", PAGE + program]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line, parse_int=float) for line in done.stdout.splitlines()]
+
+
+@NODE
+def test_a_mistake_in_the_javascript_is_noticed():
+    for added in ("}", "throw new Error('a mistake')"):
+        with pytest.raises(AssertionError, match="SyntaxError|a mistake"):
+            browse("say(1)", added=added)
+
+
+@NODE
+def test_every_drawing_that_python_lets_through_is_drawn_in_the_browser():
+    odd = [[], [[]], [np.empty((0, 2))], [[[1, 2]]], BLACK, SCRIBBLE, [[[-900, 1e300], [0.5, 2**63]]]]
+    drawings = [check_strokes(strokes) for strokes in (*TAKEN.values(), *odd)]
+    shown = browse(
+        """
+        for (const strokes of JSON.parse(process.env.DRAWINGS)) {
+          const first = show(strokes).canvas.drawn, { canvas } = show();
+          model.set("strokes", strokes);
+          say([first, canvas.drawn]);
+        }
+        """,
+        drawings,
+    )
+    for strokes, both in zip(drawings, shown, strict=True):
+        # Each stroke begins with its first point, twice: a dot is a line of no length.
+        assert both == [[[stroke[0], *stroke] for stroke in strokes]] * 2
+
+
+@NODE
+def test_the_pen_draws_where_it_is_and_goes_on_from_frame_to_frame():
+    sent, drawn = browse(
+        """
+        const { canvas, pen } = show();
+        pen("down", 100, 20); frame();
+        pen("move", 110, 30); pen("move", 120, 40); frame();
+        pen("move", 121, 40); frame();
+        pen("move", 130, 50, { getCoalescedEvents: () => [{ clientX: 10 + 125 / 2, clientY: 20 + 45 }] }); frame();
+        pen("up", 130, 50); pen("move", 200, 200);
+        pen("down", 900, -5); pen("move", -900, 400, { pointerId: 2 }); pen("down", 0, 0, { pointerId: 2 });
+        pen("move", -900, 400); frame(); pen("up", 0, 280);
+        say(sent); say(canvas.drawn);
+        """
+    )
+    line = [[100, 20], [110, 30], [120, 40], [125, 45], [130, 50]]
+    expected = [[line[:1]], [line[:3]], [line[:3]], [line], [line, [[280, 0], [0, 280]]]]
+    assert sent == expected
+    assert drawn == [[stroke[0], *stroke] for stroke in sent[-1]]
+
+
+@NODE
+@pytest.mark.parametrize("button", ["button: 1", "button: 2"])
+def test_another_button_draws_nothing(button):
+    assert browse(
+        f'const {{ pen }} = show(); pen("down", 1, 2, {{ {button} }}); pen("move", 9, 9); frame(); say(sent);'
+    ) == [[]]
+
+
+@NODE
+def test_undo_takes_the_last_stroke_and_erase_takes_all():
+    sent = browse(
+        """
+        const strokes = [[[1, 2]], [[3, 4], [9, 9]], [[5, 6]], [[7, 8]]];
+        const { undo, erase, root } = show(strokes);
+        undo.happen("click"); frame();
+        say(root.happen("keydown", { ctrlKey: true, key: "z" })); frame();
+        say(root.happen("keydown", { metaKey: true, key: "Z" })); frame();
+        say(root.happen("keydown", { key: "z" })); frame();
+        erase.happen("click"); frame();
+        undo.happen("click"); frame();
+        say(strokes.length); say(sent);
+        show(strokes).root.happen("keydown", { key: "Delete" }); frame(); say(sent.at(-1));
+        show(strokes).root.happen("keydown", { key: "Backspace" }); frame(); say(sent.at(-1));
+        """
+    )
+    one, two, three = [[[1, 2]]], [[[1, 2]], [[3, 4], [9, 9]]], [[[1, 2]], [[3, 4], [9, 9]], [[5, 6]]]
+    assert sent == [True, True, False, 4, [three, two, one, [], []], [], []]
+
+
+@NODE
+@pytest.mark.parametrize("act", ['model.set("strokes", [])', 'undo.happen("click")', 'erase.happen("click")'])
+def test_a_drawing_taken_away_while_the_pen_is_down_ends_the_stroke(act):
+    after, then = browse(
+        f"""
+        const {{ pen, undo, erase, canvas }} = show();
+        pen("down", 10, 20); frame(); pen("move", 30, 40); frame();
+        {act};
+        for (let x = 40; x < 90; x += 10) {{ pen("move", x, x); frame(); }}
+        say(canvas.drawn);
+        pen("up", 90, 90); pen("down", 100, 100); pen("move", 120, 120); frame(); pen("up", 120, 120);
+        say(sent.at(-1));
+        """
+    )
+    assert after == [] and then == [[[100, 100], [120, 120]]]
+
+
+@NODE
+def test_answers_are_text_and_a_view_that_goes_listens_no_more():
+    assert browse(
+        """
+        const { output, canvas, end } = show();
+        say(output.textContent);
+        model.set("answer", "reads 7");
+        say([output.textContent, canvas.attributes["aria-label"].includes("reads 7"), el.find("img")[0].alt]);
+        end();
+        say(Object.values(listeners).flat().length);
+        """
+    ) == ["<b>draw</b>", ["reads 7", True, "The network's layers: reads 7"], 0]

@@ -1,11 +1,15 @@
 """The experiments' command line: it does what is missing, writes it run by run, and refuses what does not exist."""
 
+import hashlib
 import json
+import os
+import subprocess
 import sys
 
 import pytest
 
 from experiments import record
+from tools.notebook_rules import ROOT
 
 KINDS = {"plain": (2,), "deep": ("settings", 1)}
 
@@ -49,7 +53,10 @@ def test_without_arguments_every_part_kind_and_seed_is_done_once(results, monkey
     assert stored(results / "demo.json") == [("plain", 0, 0), ("plain", 1, 1), ("deep", 0, 0)]
     made = json.loads((results / "demo.json").read_text(encoding="utf-8"))
     assert made["command"] == "python -m experiments.demo runs" and set(made["versions"]) >= {"python", "torch"}
-    assert list((results / "unfinished").iterdir()) == [], "the checkpoint goes when its run is stored"
+    # The locks stay, empty: to remove one could take it from a process that has just opened it.
+    left = list((results / "unfinished").iterdir())
+    assert [path for path in left if path.suffix != ".lock"] == [], "the checkpoint goes when its run is stored"
+    assert sum(path.stat().st_size for path in left) == 0
 
 
 def test_part_kind_and_seed_narrow_it_down(results, monkeypatch):
@@ -95,3 +102,112 @@ def test_what_does_not_exist_is_refused_before_any_work(results, monkeypatch, ca
         run(monkeypatch, arguments, one_run(done))
     assert message in capsys.readouterr().err.replace("choices, runs", "'choices', 'runs'")
     assert done == [] and list(results.iterdir()) == []
+
+
+def test_a_run_with_weights_brings_their_sha256(results, monkeypatch):
+    monkeypatch.setattr(record, "ROOT", results)
+    (results / "a.safetensors").write_bytes(b"weights")
+    run(monkeypatch, ["runs", "--kind", "deep"], lambda *_: [{"weights": "a.safetensors"}, {"kind": "other"}])
+    stored = json.loads((results / "demo.json").read_text(encoding="utf-8"))["runs"]
+    assert [found.get("sha256") for found in stored] == [hashlib.sha256(b"weights").hexdigest(), None]
+
+
+def test_a_checkpoint_and_a_record_are_whole_or_as_they_were(results, monkeypatch):
+    record.save_checkpoint(results / "a.pt", {"passes": 1})
+    record.write_record(results / "a.json", {"runs": []})
+    before = [(results / name).read_bytes() for name in ("a.pt", "a.json")]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    for act in (record.save_checkpoint, record.write_record):
+        path = results / ("a.pt" if act is record.save_checkpoint else "a.json")
+        with pytest.raises(OSError, match=f"{path.name} cannot be written: No space left on device"):
+            act(path, {"runs": [1]})
+    assert [(results / name).read_bytes() for name in ("a.pt", "a.json")] == before
+    assert sorted(path.name for path in results.iterdir()) == ["a.json", "a.pt"]
+
+
+# A process that does what it reads, a line each, and says when it is done; a slow run waits for another line.
+WORKER = """
+import json, sys
+from pathlib import Path
+from experiments import record
+record.RESULTS = Path(sys.argv[1])
+record.CHECKPOINTS = record.RESULTS / "unfinished"
+def do(kind, seed, checkpoint):
+    if kind == "slow":
+        print("begun", flush=True)
+        sys.stdin.readline()
+    return [{"test_errors": seed}]
+print("ready", flush=True)
+while line := sys.stdin.readline():
+    kind, seeds = json.loads(line)
+    record.do_missing("demo", "command", {kind: (seeds,)}, do)
+    print("done", flush=True)
+"""
+
+
+class Worker:
+    def __init__(self, folder):
+        command = [sys.executable, "-c", WORKER, str(folder)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "utf-8"}, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, encoding="utf-8",
+        )  # fmt: skip
+
+    def say(self, *line):
+        self.process.stdin.write(json.dumps(line) + "\n")
+        self.process.stdin.flush()
+
+    def heard(self, last):
+        """Return the lines up to the line `last`, which must come."""
+        lines = []
+        while not lines or lines[-1] != last:
+            line = self.process.stdout.readline()
+            assert line, f"the process ended before it said {last!r}"
+            lines.append(line.rstrip("\n"))
+        return lines
+
+
+@pytest.fixture
+def workers(tmp_path):
+    """Two processes that share one record."""
+    both = [Worker(tmp_path), Worker(tmp_path)]
+    for worker in both:
+        worker.heard("ready")
+    yield both
+    for worker in both:
+        worker.process.kill()
+        worker.process.communicate()
+
+
+def test_two_processes_do_no_run_twice_lose_none_and_one_does_what_another_that_was_killed_did_not(workers, tmp_path):
+    one, other = workers
+    one.say("slow", 1)
+    assert one.heard("begun") == ["slow, seed 0", "begun"]
+    other.say("slow", 1)
+    assert other.heard("done") == ["slow, seed 0: another process is doing it", "done"]
+    one.say("go on")
+    one.heard("done")
+    other.say("slow", 1)
+    assert other.heard("done") == ["done"], "the run is in the record"
+    assert stored(tmp_path / "demo.json") == [("slow", 0, 0)]
+
+    for worker, kind in zip(workers, ("a", "b"), strict=True):
+        worker.say(kind, 30)
+    for worker in workers:
+        worker.heard("done")
+    expected = [("slow", 0, 0), *((kind, seed, seed) for kind in "ab" for seed in range(30))]
+    assert sorted(stored(tmp_path / "demo.json")) == sorted(expected)
+
+    one.say("slow", 2)
+    one.heard("begun")
+    one.process.kill()
+    one.process.wait()
+    other.say("slow", 2)
+    other.heard("begun")
+    other.say("go on")
+    other.heard("done")
+    assert sorted(stored(tmp_path / "demo.json")) == sorted([*expected, ("slow", 1, 1)])
