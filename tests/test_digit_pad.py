@@ -109,7 +109,7 @@ TAKEN = {
     "an array, read-only": [np.broadcast_to(np.array(POINTS), (4, 2))],
     "numpy's numbers in lists": [[[np.float32(x), np.int16(y)] for x, y in POINTS]],
     **{f"array of {kind.__name__}": [np.array(POINTS, kind)] for kind in (
-        np.uint8, np.int16, np.uint64, np.float16, np.float32, np.longdouble, np.dtype(">f8").type,
+        np.uint8, np.int16, np.uint64, np.float16, np.float32, np.longdouble,
     )},
     "an empty stroke before": [[], *SEVEN],
     "an empty stroke behind": [*SEVEN, ()],
@@ -433,10 +433,14 @@ NODE = pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 
 
 def browse(program, drawings=(), added=""):
-    """Run a program on PAGE; return the values that it said. `added` goes to the end of digit_pad.js."""
-    variables = {"PAD": str(ROOT / "digit_pad.js"), "DRAWINGS": json.dumps(list(drawings)), "ADDED": added}
+    """Run a program on PAGE; return the values that it said. It finds `drawings` on its input, as JSON.
+
+    added: goes to the end of digit_pad.js.
+    """
+    variables = {"PAD": str(ROOT / "digit_pad.js"), "ADDED": added}
     command = ["node", "--input-type=module", "--eval", PAGE + program]
-    done = subprocess.run(command, env=os.environ | variables, capture_output=True, encoding="utf-8")
+    given = json.dumps(list(drawings))
+    done = subprocess.run(command, env=os.environ | variables, input=given, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return [json.loads(line, parse_int=float) for line in done.stdout.splitlines()]
 
@@ -454,7 +458,7 @@ def test_every_drawing_that_python_lets_through_is_drawn_in_the_browser():
     drawings = [check_strokes(strokes) for strokes in (*TAKEN.values(), *odd)]
     shown = browse(
         """
-        for (const strokes of JSON.parse(process.env.DRAWINGS)) {
+        for (const strokes of JSON.parse(fs.readFileSync(0, "utf8"))) {
           const first = show(strokes).canvas.drawn, { canvas } = show();
           model.set("strokes", strokes);
           say([first, canvas.drawn]);

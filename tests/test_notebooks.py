@@ -141,7 +141,7 @@ def drop_the_accelerator(notebook):
         (write_a_wide_line, "columns, more than 100"),
         (write_wide_prose, "columns, more than 100"),
         (crowd_a_cell, "more than 20 lines"),
-        (crowd_the_setup_cell, "more than 40 lines"),
+        (crowd_the_setup_cell, f"more than {notebook_rules.MAX_SETUP_LINES} lines"),
         (crowd_the_imports, "more than 12 lines"),
         (define_claim_again, "defines claim"),
         (print_a_bare_boolean, "bare True or False"),

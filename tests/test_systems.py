@@ -237,7 +237,7 @@ def test_the_project_runs_in_an_oddly_named_folder_without_git(odd_copy, tmp_pat
 
 @GIT
 def test_the_setup_cell_finds_the_repository_in_an_oddly_named_folder(odd_copy):
-    code = code_cells(nbformat.read(NOTEBOOKS[0], as_version=4))[0].source + "\nprint(ascii(sys.path[0]))"
+    code = code_cells(nbformat.read(NOTEBOOKS[0], as_version=4))[0].source + "\nprint(ascii(str(root)))"
     printed = run([sys.executable, "-c", code], cwd=odd_copy / "notebooks", PYTHONPATH=None)
     assert printed.strip() == ascii(str(odd_copy))
 
