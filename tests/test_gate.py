@@ -135,7 +135,12 @@ ALL = [
     if contain(torch.ones(2), container, kind) is not None
 ]
 GOOD_X = [(box, kind) for box, kind in ALL if box in GOOD_CONTAINERS and name_of(kind) in FLOATS]
-GOOD_Y = [(box, kind) for box, kind in ALL if box in GOOD_CONTAINERS | {"list", "tuple"} and name_of(kind) in WHOLE]
+GOOD_Y = [
+    (box, kind)
+    for box, kind in ALL
+    if (box in GOOD_CONTAINERS | {"list", "tuple"} and name_of(kind) in WHOLE)
+    or (box in ("list", "tuple") and kind == "object")  # Python's own integers
+]
 PAIRS = ["pair", "list", "triple", "loader", "dataset", "dict", "nothing"]
 UNDER_TEST, SEEN = [], collections.Counter()
 
