@@ -166,9 +166,7 @@ def _download_mnist_file(path):
 
 def _fetch(address):
     """Return what lies at a web address, bytes. torchvision's own download would hide why it failed."""
-    # Some mirrors turn Python's own name away.
-    request = urllib.request.Request(address, headers={"User-Agent": "lenet-5 notebooks"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(address, timeout=30) as answer:
         return answer.read()
 
 

@@ -1,9 +1,9 @@
 """How fast fit trains while other programs use the cores, by how long a waiting thread of OpenMP spins.
 
-Two threads share each step of a network this small and wait for each other thousands of times a second. A thread that
-waits spins first, then sleeps; where another program holds the core of the one it waits for, spinning wastes the rest.
-GNU's OpenMP (PyTorch on Linux) reads GOMP_SPINCOUNT; LLVM's and Intel's (macOS, Windows) read KMP_BLOCKTIME and are
-tried here on Linux, by loading the package intel-openmp's library first, where that is installed.
+Two threads share each step and wait for each other at its operations' ends. A thread that waits spins for a while, then
+sleeps. (That spinning makes the difference is the usual account and fits the figures; it was not traced.) GNU's OpenMP
+(PyTorch on Linux) reads GOMP_SPINCOUNT; LLVM's and Intel's (macOS, Windows) read KMP_BLOCKTIME and are tried here on
+Linux, by loading the package intel-openmp's library first, where that is installed.
 
 results/busy_machine.json: rounds, each with every setting beside 0, 1 and 2 busy processes, one after the other.
 """
