@@ -183,7 +183,8 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     except KeyboardInterrupt:
         print(f"Interrupted in epoch {epoch + 1} of {epochs}: the network keeps its weights so far.")
     except FloatingPointError as error:
-        advice = "Try a smaller one." if good.steps > 1 else "No step was taken: the network came so."
+        untouched = good.steps == 1 and not math.isfinite(loss_value)
+        advice = "No step was taken: the network came so." if untouched else "Try a smaller one."
         print(f"Stopped in epoch {epoch + 1} of {epochs}: {error} at learning rate {lr}. {advice}")
     finally:
         for parameter in parameters:
