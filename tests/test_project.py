@@ -1,7 +1,6 @@
-"""What the README promises: its commands, its table, its numbers; one set of requirements."""
+"""What the README promises: its commands, its table, its links; one set of requirements."""
 
 import re
-import statistics
 import subprocess
 
 import nbformat
@@ -72,84 +71,6 @@ def test_no_file_works_around_the_import_road_or_the_linter():
     for notebook in NOTEBOOKS:
         first, *others = code_cells(nbformat.reads(committed(notebook), as_version=4))
         assert first.source.count(path) == 1 and not any(path in cell.source or mark in cell.source for cell in others)
-
-
-def means_by_kind(name):
-    """Return the mean test error, in per cent, of each kind of run in a record."""
-    _, runs = lenet_utils.read_runs(name)
-    return {
-        kind: statistics.mean(run["test_errors"] for run in found) / 100
-        for kind, found in runs.items()
-        if "test_errors" in found[0]
-    }
-
-
-def test_headline_numbers_are_those_of_the_results():
-    readme, records = (path.read_text(encoding="utf-8") for path in (README, ROOT / "results/README.md"))
-    tutorial, tables = means_by_kind("tutorial_lenet"), means_by_kind("c3_tables")
-    original, modern = means_by_kind("original_1998"), means_by_kind("modern_lenet")
-    assert f"**{100 - tutorial['10 epochs']:.2f} %** test accuracy" in readme
-    errors = [run["test_errors"] for run in lenet_utils.read_runs("tutorial_lenet")[1]["10 epochs"]]
-    assert (
-        "{:.2f} % test accuracy, the mean of three seeds ({}, {} and {} errors of 10,000)".format(
-            100 - tutorial["10 epochs"], *errors
-        )
-        in records
-    )
-    assert "{full:.2f} %, {paper:.2f} % and {random:.2f} % test error".format(**tables) in records
-    plain, distorted = "60,000 digits", "60,000 digits and 540,000 distorted"
-    assert f"**{original[plain]:.2f} %** test error" in readme
-    assert f"{original[plain]:.2f} % test error, {original[distorted]:.2f} % with distorted digits" in records
-    adamw = original[plain + ", AdamW"], original[distorted + ", AdamW"]
-    assert "weight decay 0.1: {:.2f} % and {:.2f} %".format(*adamw) in records
-    assert f"**{modern['60 epochs']:.2f} %** test error" in readme
-    assert f"{modern['60 epochs']:.2f} % test error, the mean of five seeds" in records
-    assert f"{modern['ensemble of five']:.2f} % for the five together" in records
-    assert f"{100 - modern['4 epochs']:.2f} % accuracy after four epochs" in records
-
-
-def test_headline_throughputs_are_those_of_the_results():
-    readme, records = (path.read_text(encoding="utf-8") for path in (README, ROOT / "results/README.md"))
-    _, runs = lenet_utils.read_runs("speed_amd_epyc_2_threads")
-    medians = {
-        (kind, run["rung"]): statistics.median(run["examples_per_second"])
-        for kind in ("batch 64", "batch 256")
-        for run in runs[kind]
-    }
-    start, top = medians["batch 64", "DataLoader"], medians["batch 64", "own kernel"]
-    ladder = f"From {round(start, -2):,.0f} to {round(top, -2):,.0f} digits a second"
-    assert f"{ladder} on two CPU cores" in readme
-    assert f"07 · {ladder}" in committed(ROOT / "notebooks/07_speed.ipynb")
-    assert f"**{round(top, -2):,.0f}** digits a second, {top / start:.1f} times" in readme
-    assert (
-        f"{round(top, -2):,.0f} digits a second with an own kernel at batch size 64, {top / start:.1f} times" in records
-    )
-    assert f"{round(medians['batch 256', 'own kernel'], -2):,.0f} at batch size 256" in records
-    seconds = statistics.mean(run["train_seconds"] for run in runs["99 %"])
-    accuracy = 100 - statistics.mean(run["test_errors"] for run in runs["99 %"]) / 100
-    assert f"{accuracy:.2f} % after {seconds:.1f} s of training" in records
-
-
-def test_what_is_said_of_a_busy_machine_is_in_the_record():
-    readme, records = (path.read_text(encoding="utf-8") for path in (README, ROOT / "results/README.md"))
-    _, runs = lenet_utils.read_runs("busy_machine")
-
-    def medians(kind, setting):
-        found = {busy: [] for busy in (0, 1, 2)}
-        for run in runs[kind]:
-            found[run["busy_processes"]].append(run["digits_per_second"][setting])
-        return [f"{statistics.median(rates):,.0f}" for rates in found.values()]
-
-    alone, one, two = medians("GNU OpenMP", "GOMP_SPINCOUNT=1000")
-    before = medians("GNU OpenMP", "no setting")
-    text = " ".join(readme.split())
-    assert f"`fit` then makes {two} digits a second instead of {before[2]}; alone it makes {alone} instead of" in text
-    assert f"instead of {before[0]} ([record]" in text
-    assert f"`GOMP_SPINCOUNT=1000`: {alone} digits a second alone, {one} and {two} beside one and two" in records
-    assert "without a setting {}, {} and {}; 20000".format(*before) in records
-    assert f"20000 is worse beside one ({medians('GNU OpenMP', 'GOMP_SPINCOUNT=20000')[1]})" in records
-    assert "`KMP_BLOCKTIME=0`: {}, {} and {};".format(*medians("Intel OpenMP", "KMP_BLOCKTIME=0")) in records
-    assert "without a setting {}, {} and {} (one round)".format(*medians("Intel OpenMP", "no setting")) in records
 
 
 def test_every_record_has_a_line_and_every_line_a_record():

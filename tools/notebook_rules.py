@@ -8,6 +8,7 @@ a reader may open the notebooks, work in them and save them.
 """
 
 import argparse
+import hashlib
 import re
 import subprocess
 import sys
@@ -120,6 +121,16 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
+def pictures(cell):
+    """Return each stored picture of a cell with its metadata, to which `tidy` adds the picture's SHA-256."""
+    outputs = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    return [(output.data["image/png"], output.metadata.setdefault("image/png", {})) for output in outputs]
+
+
+def sha256(picture):
+    return hashlib.sha256("".join(picture.split()).encode()).hexdigest()
+
+
 def tidy(notebook, name):
     """Set the notebook's metadata to the expected ones; keep only the cells' tags, and a widget's picture."""
     notebook.metadata = nbformat.from_dict(expected_metadata(name))
@@ -128,6 +139,8 @@ def tidy(notebook, name):
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET_VIEW, None)
+        for picture, about in pictures(cell):
+            about["sha256"] = sha256(picture)
 
 
 def problems(notebook, name, size=0):
@@ -157,6 +170,10 @@ def problems(notebook, name, size=0):
         if any(WIDGET_VIEW in output.get("data", {}) for output in cell.outputs):
             found.append(
                 f"code cell {number} ({first_line}) stores a widget view: python -m tools.notebook_rules --tidy"
+            )
+        if any(about.get("sha256") != sha256(picture) for picture, about in pictures(cell)):
+            found.append(
+                f"code cell {number} ({first_line}) has a picture that was exchanged: make notebook NAME={name}"
             )
         if set(cell.metadata) - {"tags"}:
             found.append(

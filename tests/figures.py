@@ -1,0 +1,729 @@
+"""Every figure of the prose, with the record or computation that it comes from: the table that test_figures.py walks.
+
+A row is a piece of a sentence with a field in the place of each figure, and then the values. `rows()` has them by
+document: README.md and results/README.md whole; of a notebook the introduction, the headings and the summary, and what
+else of its prose neither its code nor its outputs show.
+"""
+
+import functools
+import gzip
+import inspect
+import re
+import statistics
+
+import nbformat
+import torch
+from paper_facts import fact
+from torch.optim.lr_scheduler import OneCycleLR
+
+import digit_pad
+import lenet
+import lenet_utils
+from experiments import modern_lenet, original_1998, speed
+from tools.colab_environment import COLAB
+from tools.notebook_rules import NOTEBOOKS, ROOT, committed
+
+# Measured by a person and stored nowhere: (value, what and, where the history tells, when).
+BY_HAND = {
+    "minutes of 01": (1, "a run on two CPU cores, in whole minutes, November 2026"),
+    "minutes of 02": (1, "the same"),
+    "minutes of 03": (1, "the same"),
+    "minutes of 04": ((2, 5), "the same, from the fastest to the slowest run"),
+    "minutes of 05": (1, "the same"),
+    "minutes of 06": ((2, 5), "the same, from the fastest to the slowest run"),
+    "minutes of 07": ((3, 5), "the same, from the fastest to the slowest run"),
+    "minutes of 08": (1, "the same, as README.md has it"),
+    "minutes of 08, as it says": ((1, 2), "the same, as notebook 08 has it"),
+    "gigabytes of disk": (6, "PyTorch's CUDA build for Linux, installed"),
+    "seconds with uv": ((56, 3), "`make` with uv, with an empty and a full cache, 27 November 2026"),
+    "minutes with pip": (3, "`make` with pip, 27 November 2026"),
+    "minutes of busy_machine": (25, "`make results-busy_machine`, 27 November 2026"),
+    "milliseconds of the pad": ((60, 102), "printed by `make test-browser` on two days, up to 27 November 2026"),
+    "traced digits": ((50, 49), "printed by `make test-browser`: drawn, and read as themselves; 26 November 2026"),
+    "an earlier ladder": (0.47, "% test error with max pooling; its record was replaced on 25 November 2026"),
+    "years": (25, "from 1998 to the 2020s, a round figure: the title of notebook 06"),
+}
+# Printed by others; none of it was measured here.
+BY_OTHERS = {
+    "batch normalisation": (2015, "Ioffe and Szegedy"),
+    "AdamW": (2019, "Loshchilov and Hutter"),
+    "one-cycle": (2018, "Smith"),
+    "SiLU": (2018, "Elfwing and others"),
+    "elastic distortions": (2003, "Simard, Steinkraus and Platt"),
+    "smoothed labels": (2016, "Szegedy and others"),
+    "bitmaps": (2018, "W.-H. Wang, LeNet-from-Scratch"),
+    "macOS": (14, "the oldest that PyTorch's wheels for Apple silicon name"),
+    "PyTorch for Intel Macs": ("2.2", "the last that has wheels for them"),
+    "d2l's section": ("7.6", "Dive into Deep Learning, LeNet"),
+    "Fashion-MNIST": ((256, 0.469, 0.823, 0.779, 55_296.6), "d2l's Chinese edition: its output for Fashion-MNIST"),
+    "d2l's rates": ((55_000, 89_000), "Dive into Deep Learning, section 7.6, the output of its editions"),
+    "SimpleChains.jl": (27_000, "julialang.org/blog/2022/04/simple-chains"),
+    "OpenNN": ((397_259, 1024, 298_947), "www.opennn.net"),
+    "train_mnist_fast": ((215_194, 1660, 99.04, 0.762), "github.com/tuomaso/train_mnist_fast"),
+}
+PLAIN, DISTORTED = "60,000 digits", "60,000 digits and 540,000 distorted"
+WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+
+
+def by_hand(name):
+    """Return a figure that was measured once and stored nowhere."""
+    return BY_HAND[name][0]
+
+
+def by_others(name):
+    """Return a figure that others have published."""
+    return BY_OTHERS[name][0]
+
+
+def text_of(name):
+    """Return the text of a file of the project."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def the(pattern, name):
+    """Return what the group of `pattern` is in a file of the project."""
+    return re.search(pattern, text_of(name))[1]
+
+
+def pin(package, pins=None):
+    """Return the version of a package in requirements.txt, or in `pins`."""
+    pins = pins or text_of("requirements.txt").split()
+    return next(line.partition("==")[2] for line in pins if line.startswith(package + "==")).removesuffix(".*")
+
+
+# ------------------------------------------------------------------------------------------------- of records
+
+
+def runs(record, kind=None):
+    """Return the runs of a record, of one kind or all."""
+    _, by_kind = lenet_utils.read_runs(record)
+    return by_kind[kind] if kind else [run for found in by_kind.values() for run in found]
+
+
+def errors(record, kind, of="test"):
+    """Return the errors of the runs of one kind."""
+    return [run[f"{of}_errors"] for run in runs(record, kind)]
+
+
+def error(record, kind, of="test"):
+    """Return the mean error of the runs of one kind, in per cent of the 10,000 digits."""
+    return statistics.mean(errors(record, kind, of)) / images("t10k") * 100
+
+
+def seeds(record, kind):
+    """Return, as a word, how many runs of one kind there are."""
+    return WORDS[len(runs(record, kind))]
+
+
+def minutes(record, kind=None):
+    """Return how long each run took."""
+    return [sum(run["history"]["seconds"]) / 60 for run in runs(record, kind) if "history" in run]
+
+
+def train_error(record, kind, passes):
+    """Return the mean error on the training digits after so many passes, in per cent."""
+    return 100 - 100 * statistics.mean(run["history"]["train_accuracy"][passes - 1] for run in runs(record, kind))
+
+
+def setting(record, kind, name):
+    """Return a setting that all runs of one kind share."""
+    (value,) = {run["settings"][name] for run in runs(record, kind)}
+    return value
+
+
+def rate(rung, kind="batch 64"):
+    """Return the digits a second of a rung of notebook 07's ladder, the median, to the hundred."""
+    return round(exact_rate(rung, kind), -2)
+
+
+def exact_rate(rung, kind="batch 64"):
+    """Return the digits a second of a rung of notebook 07's ladder, the median of its rounds."""
+    (run,) = (run for run in runs("speed_amd_epyc_2_threads", kind) if run["rung"] == rung)
+    return statistics.median(run["examples_per_second"])
+
+
+def gain():
+    """Return how many times as fast the top rung of notebook 07's ladder is as the lowest, in the record."""
+    return exact_rate("own kernel") / exact_rate("DataLoader")
+
+
+def in_race(name):
+    """Return a mean over the runs to 99 %."""
+    return statistics.mean(run[name] for run in runs("speed_amd_epyc_2_threads", "99 %"))
+
+
+def beside(kind, setting):
+    """Return the digits a second of fit beside 0, 1 and 2 busy processes, medians."""
+    found = {}
+    for run in runs("busy_machine", kind):
+        found.setdefault(run["busy_processes"], []).append(run["digits_per_second"][setting])
+    return [statistics.median(found[busy]) for busy in (0, 1, 2)]
+
+
+def first_steps(kind):
+    """Return the least and the largest step of C1's kernels in the first pass."""
+    return runs("original_1998_choices", kind)[0]["first_steps"]["c1.weight"]
+
+
+# --------------------------------------------------------------------------- of the live code, of stored outputs
+
+
+def total(net, column, shape=(1, 32, 32)):
+    """Return the sum of a column of the network's layer table."""
+    return int(lenet.layer_table(net, shape)[column].sum())
+
+
+def operations():
+    """Return the millions of operations of one training example."""
+    # Forward, for the weights' and for the inputs' gradients; the first layer is spared the last.
+    macs = lenet.layer_table(lenet.tutorial_lenet(), (1, 28, 28)).macs
+    return 2 * (3 * int(macs.sum()) - int(macs.iloc[0])) / 1e6
+
+
+def one_cycle(name):
+    """Return what PyTorch's one-cycle rates take where nothing is said."""
+    return inspect.signature(OneCycleLR).parameters[name].default
+
+
+def images(part):
+    """Return how many images the header of a file of MNIST says it has; part: "train" or "t10k"."""
+    with gzip.open(lenet_utils.DATA / f"MNIST/raw/{part}-images-idx3-ubyte.gz") as file:
+        return int.from_bytes(file.read(8)[4:], "big")
+
+
+def validation():
+    """Return how many training digits are set aside for choices."""
+    return images("train") - int(the(r"images\[:([\d_]+)\]", "experiments/c3_tables.py"))
+
+
+def saved():
+    """Return how many weights C3's table saves."""
+    return int((~lenet.C3_TABLE).sum()) * lenet.LeNet5().c3.kernel_size ** 2
+
+
+def spinning():
+    """Return what the Makefile sets GOMP_SPINCOUNT and KMP_BLOCKTIME to."""
+    return [the(rf"export {name} \?= (\d+)", "Makefile") for name in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")]
+
+
+def made_with(name):
+    """Return the one version of Python, say, that all records name."""
+    records = (path.stem for path in (ROOT / "results").glob("*.json"))
+    (version,) = {lenet_utils.read_runs(record)[0]["versions"][name] for record in records}
+    return version
+
+
+@functools.cache
+def outputs(notebook):
+    """Return the text of a notebook's outputs, as last committed."""
+    cells = nbformat.reads(committed(ROOT / f"notebooks/{notebook}.ipynb"), as_version=4).cells
+    shown = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    texts = (output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in shown)
+    return "\n".join(text.strip("\n") for text in texts)
+
+
+def printed(notebook, pattern):
+    """Return the numbers that the groups of `pattern` are in the outputs of a notebook."""
+    found = re.search(pattern, outputs(notebook))
+    assert found, f"notebook {notebook} prints nothing like {pattern}"
+    return [float(group.replace(",", "")) for group in found.groups()]
+
+
+# ------------------------------------------------------------------------------------------------- the table
+
+
+def rows():
+    """Return the table: {document: [(piece of a sentence, value, ...), ...]}."""
+    return {
+        "README.md": readme(),
+        "results/README.md": records(),
+        "01_output_sizes": sizes(),
+        "02_c3_connection_table": c3_table(),
+        "03_data": data(),
+        "04_training": training(),
+        "05_original_1998": original(),
+        "06_modern_lenet": modern(),
+        "07_speed": speeds(),
+        "08_inside_lenet": inside(),
+    }
+
+
+def readme():
+    """Return the rows of README.md."""
+    net, (uv, uv_again) = lenet.LeNet5(), by_hand("seconds with uv")
+    oldest, newest = re.search(r"Python ([\d.]+) to ([\d.]+) is needed", text_of("Makefile")).groups()
+    gnu, unset = beside("GNU OpenMP", "GOMP_SPINCOUNT=1000"), beside("GNU OpenMP", "no setting")
+    return [
+        ("built up in {} Jupyter notebooks", WORDS[len(NOTEBOOKS)]),
+        ("You need Python {} to {}, make", oldest, newest),
+        ("and on Linux {} gigabytes of disk", WORDS[by_hand("gigabytes of disk")]),
+        (
+            "**{:,}** parameters and **{:,}** connections; the printed {:,} carries a slip",
+            total(net, "parameters"), total(net, "connections"), fact("connections, printed"),
+        ),
+        (
+            "LeNet, {} epochs | **{:.2f} %** test accuracy, the mean of {} seeds",
+            setting("tutorial_lenet", "10 epochs", "epochs"),
+            100 - error("tutorial_lenet", "10 epochs"), seeds("tutorial_lenet", "10 epochs"),
+        ),
+        (
+            "trained as in 1998 | **{:.2f} %** test error, the mean of {} seeds; the paper has {} %",
+            error("original_1998", PLAIN), seeds("original_1998", PLAIN), fact("test error"),
+        ),
+        (
+            "as a network of today ({:,} parameters) | **{:.2f} %** test error, the mean of {} seeds",
+            total(lenet.modern_lenet(), "parameters"),
+            error("modern_lenet", "60 epochs"), seeds("modern_lenet", "60 epochs"),
+        ),
+        ("| **{:,.0f}** digits a second, {:.1f} times a loop over a `DataLoader`", rate("own kernel"), gain()),
+        ("and then read off the live network | {} min", by_hand("minutes of 01")),
+        ("and what it buys | {} min", by_hand("minutes of 02")),
+        ("where the time goes | {} min", by_hand("minutes of 03")),
+        ("read the mistakes | {} – {} min", *by_hand("minutes of 04")),
+        ("what the paper leaves open, measured | {} min", by_hand("minutes of 05")),
+        ("What {} years changed, one rung at a time", by_hand("years")),
+        ("patience, averaging | {} – {} min", *by_hand("minutes of 06")),
+        ("From {:,.0f} to {:,.0f} digits a second on two CPU cores", rate("DataLoader"), rate("own kernel")),
+        ("against the hardware's limit | {} – {} min", *by_hand("minutes of 07")),
+        ("and what is no digit | {} min", by_hand("minutes of 08")),
+        (
+            "(here {} seconds with an empty cache, {} with a full one) and else with pip ({} minutes)",
+            uv, uv_again, WORDS[by_hand("minutes with pip")],
+        ),
+        ("the CUDA build, {} GB, which runs on a CPU too", by_hand("gigabytes of disk")),
+        ("on x86-64 with Python {}, without a GPU", made_with("python").rpartition(".")[0]),
+        ("macOS {} or newer", by_others("macOS")),
+        ("PyTorch {} was the last for Intel Macs", by_others("PyTorch for Intel Macs")),
+        ("wheels for Python {} to {} on the first three systems; nothing has been run on {}.", oldest, newest, newest),
+        ("install `torch=={}` and `torchvision=={}` first", pin("torch"), pin("torchvision")),
+        ("(`GOMP_SPINCOUNT={}` on Linux, `KMP_BLOCKTIME={}` on macOS and Windows", *spinning()),
+        (
+            "`fit` then makes {:,.0f} digits a second instead of {:,.0f}; alone it makes {:,.0f} instead of {:,.0f}",
+            gnu[2], unset[2], gnu[0], unset[0],
+        ),
+        ("medians of {} rounds on two cores", WORDS[len(runs("busy_machine", "GNU OpenMP")) // 3]),
+        (
+            "(PyTorch {}, IPython {}), without d2l, in under {} GiB of memory",
+            pin("torch", COLAB), pin("ipython", COLAB).removesuffix(".0"), the(r"peak < (\d+)", "tests/test_colab.py"),
+        ),
+        ("*Proceedings of the IEEE* {}({}), 1998", *fact("volume and issue")),
+    ]  # fmt: skip
+
+
+def records():
+    """Return the rows of results/README.md."""
+    tutorial, choices = minutes("tutorial_lenet"), minutes("original_1998_choices")
+    digit_runs = [*minutes("original_1998", PLAIN), *minutes("original_1998", DISTORTED)]
+    *usual, longest = sorted(digit_runs)
+    adamw = [*minutes("original_1998", PLAIN + ", AdamW"), *minutes("original_1998", DISTORTED + ", AdamW")]
+    epochs = {
+        count: statistics.mean(
+            sum(run["history"]["seconds"]) / 60
+            for run in runs("modern_lenet")
+            if run.get("settings", {}).get("epochs") == count
+        )
+        for count in (12, 60)
+    }
+    recipe = "{epochs} epochs, batch {batch_size}, rate {lr}".format(**speed.RECIPE)
+    spin, block = spinning()
+    return [
+        ("All records were made with PyTorch {} on CPUs", made_with("torch").partition("+")[0]),
+        (
+            "on the last {:,} training digits, by networks trained on the first {:,}",
+            validation(), images("train") - validation(),
+        ),
+        (
+            "d2l's LeNet ({:,} parameters) read, with d2l's learning rate {} and {} epochs, batch size {}?",
+            total(lenet.tutorial_lenet(), "parameters", (1, 28, 28)),
+            *(setting("tutorial_lenet", "10 epochs", name) for name in ("lr", "epochs", "batch_size")),
+        ),
+        (
+            "| {:.2f} % test accuracy, the mean of {} seeds ({}, {} and {} errors of {:,})",
+            100 - error("tutorial_lenet", "10 epochs"), seeds("tutorial_lenet", "10 epochs"),
+            *errors("tutorial_lenet", "10 epochs"), images("t10k"),
+        ),
+        ("| {:.0f} minute a seed |", statistics.mean(tutorial)),
+        ("or random tables, {} seeds each", seeds("c3_tables", "random")),
+        (
+            "{:.2f} %, {:.2f} % and {:.2f} % test error: the three cannot be told apart; the table saves {} parameters",
+            *(error("c3_tables", kind) for kind in ("full", "paper", "random")), saved(),
+        ),
+        (
+            "| {} seconds a run, {} runs |",
+            5 * round(statistics.mean(minutes("c3_tables")) * 60 / 5), len(runs("c3_tables")),
+        ),
+        ("| {:.0f} minutes a run as a rule, {} runs |", statistics.median(choices), len(choices)),
+        (
+            "one digit at a time, {:,} second-order step sizes, {} passes",
+            total(lenet.LeNet5(), "parameters"), original_1998.PASSES,
+        ),
+        (
+            "| {:.2f} % test error, {:.2f} % with distorted digits ({} and {} seeds); the paper has {} % and {} %",
+            error("original_1998", PLAIN), error("original_1998", DISTORTED),
+            seeds("original_1998", PLAIN), seeds("original_1998", DISTORTED),
+            fact("test error"), fact("test error, distorted"),
+        ),
+        (
+            "By AdamW, with j = {:.0f} and weight decay {}: {:.2f} % and {:.2f} %",
+            setting("original_1998", PLAIN + ", AdamW", "j"),
+            the(r"weight_decay=([\d.]+)", "experiments/original_1998.py"),
+            error("original_1998", PLAIN + ", AdamW"), error("original_1998", DISTORTED + ", AdamW"),
+        ),
+        (
+            "| {} to {:.0f} minutes a run of {:,} digits (one took {:.0f}), {:.0f} to {:.0f} by AdamW; {} runs |",
+            round(2 * usual[0]) / 2, usual[-1], images("train"), longest,
+            min(adamw), max(adamw), len(runs("original_1998")),
+        ),
+        ("| {:.1f} hours in all |", sum(minutes("modern_lenet_choices")) / 60),
+        ("What did {} years change?", by_hand("years")),
+        (
+            "{} seeds a rung, `modern_lenet` at the top ({:,} parameters)",
+            seeds("modern_lenet", "60 epochs"), total(lenet.modern_lenet(), "parameters"),
+        ),
+        (
+            "| {:.2f} % test error, the mean of {} seeds; {:.2f} % for the five together; "
+            "{:.2f} % accuracy after {} epochs of a shorter recipe",
+            error("modern_lenet", "60 epochs"), seeds("modern_lenet", "60 epochs"),
+            error("modern_lenet", "ensemble of five"), 100 - error("modern_lenet", "4 epochs"),
+            WORDS[setting("modern_lenet", "4 epochs", "epochs")],
+        ),
+        ("| {:.1f} minutes a run of {} epochs, {:.0f} of {} |", epochs[12], 12, epochs[60], 60),
+        (
+            "Which of {} recipes for {:.0f} % has at most {} % validation error",
+            WORDS[len(speed.CHOICES)], 99, the(r"at or below ([\d.]+) % error", "experiments/speed.py"),
+        ),
+        (
+            "| {} epochs, batch size {}, learning rate {}: {:.2f} % |",
+            WORDS[speed.RECIPE["epochs"]], speed.RECIPE["batch_size"], speed.RECIPE["lr"],
+            error("speed_choices", recipe, "validation"),
+        ),
+        (
+            "| {:,.0f} digits a second with an own kernel at batch size {}, {:.1f} times the loop over a `DataLoader`; "
+            "{:,.0f} at batch size {};",
+            rate("own kernel"), runs("speed_amd_epyc_2_threads", "batch 64")[0]["batch_size"], gain(),
+            rate("own kernel", "batch 256"), runs("speed_amd_epyc_2_threads", "batch 256")[0]["batch_size"],
+        ),
+        ("How long from the files to {} %? `modern_lenet`, three epochs", 99),
+        (
+            "| {:.2f} % after {:.1f} s of training, the mean of {} seeds; unpacking and compiling take {:.0f} s more",
+            100 - error("speed_amd_epyc_2_threads", "99 %"), in_race("train_seconds"),
+            seeds("speed_amd_epyc_2_threads", "99 %"), in_race("decode_seconds") + in_race("compile_seconds"),
+        ),
+        (
+            "`GOMP_SPINCOUNT={}`: {:,.0f} digits a second alone, {:,.0f} and {:,.0f} beside one and two busy "
+            "processes; without a setting {:,.0f}, {:,.0f} and {:,.0f}; {} is worse beside one ({:,.0f}).",
+            spin, *beside("GNU OpenMP", f"GOMP_SPINCOUNT={spin}"), *beside("GNU OpenMP", "no setting"),
+            20000, beside("GNU OpenMP", "GOMP_SPINCOUNT=20000")[1],
+        ),
+        (
+            "`KMP_BLOCKTIME={}`: {:,.0f}, {:,.0f} and {:,.0f}; without a setting {:,.0f}, {:,.0f} and {:,.0f} "
+            "(one round)",
+            block, *beside("Intel OpenMP", f"KMP_BLOCKTIME={block}"), *beside("Intel OpenMP", "no setting"),
+        ),
+        ("| {} minutes | Measured without a record", by_hand("minutes of busy_machine")),
+        ("(medians of {} ms one day and {} ms another", *by_hand("milliseconds of the pad")),
+        (
+            "of the first {} test digits, traced into strokes and drawn with the mouse, are read as the digits "
+            "themselves ({}).",
+            *by_hand("traced digits"),
+        ),
+    ]  # fmt: skip
+
+
+def sizes():
+    """Return the rows of notebook 01."""
+    table = lenet.layer_table(lenet.LeNet5())
+    sides = [32, *dict.fromkeys(size[1] for size in table.output if len(size) == 3)]
+    c1_maps, c3_maps, c5_maps = fact("maps")
+    window, two, side, digit = fact("window"), fact("subsampling"), fact("input"), fact("digit")
+    in_a_row = digit * window
+    pixels = in_a_row - 2 * (2 + 1)
+    return [
+        ("Why {} becomes {}, and what `padding={}` has to do with it", sides[0], sides[1], (sides[0] - digit) // 2),
+        (
+            r"A window of $k$ has $\lfloor (n + {}p - k) / s \rfloor + {}$ places along $n$ cells",
+            lenet.output_size(4, 1, padding=1) - 4, lenet.output_size(1, 1),
+        ),
+        ("cells: {}, {}, {}, {}, {}, {} down LeNet-5", *sides),
+        ("`padding={}` makes up for a window of {}.", (window - 1) // 2, window),
+        ("Use it on {} × {}, or pad the images to {} × {}:", digit, digit, side, side),
+        ("equals a full connection at {} × {} and reads larger images", side, side),
+        (
+            "- {:,} parameters, {:,} connections (the printed {:,} is a slip), {:,} multiply-adds an image",
+            table.parameters.sum(), table.connections.sum(), fact("connections, printed"), table.macs.sum(),
+        ),
+        ("d2l's LeNet has {:,} parameters", total(lenet.tutorial_lenet(), "parameters", (1, 28, 28))),
+        ("where the {} kernels in place of {} come from", int(lenet.C3_TABLE.sum()), lenet.C3_TABLE.numel()),
+        ("C1: convolution, {} maps, window {}", c1_maps, window),
+        ("S2: subsampling, window {}, stride {}", two, two),
+        ("C3: convolution, {} maps, window {}", c3_maps, window),
+        ("S4: subsampling, window {}, stride {}", two, two),
+        ("C5: convolution, {} maps, window {}", c5_maps, window),
+        ("it appeared in {}.", by_others("batch normalisation")),
+        ("(d2l, section {})", by_others("d2l's section")),
+        (
+            "of {} · {} = {} covered cells, {} − {} · ({} + {}) = {} are pixels",
+            digit, window, in_a_row, in_a_row, 2, 2, 1, pixels,
+        ),
+        ("along both sides: {} · {} for each of the {} maps", pixels, pixels, c1_maps),
+    ]  # fmt: skip
+
+
+def c3_table():
+    """Return the rows of notebook 02."""
+    maps, inputs = lenet.C3_TABLE.shape
+    kernels, kernel = int(lenet.C3_TABLE.sum()), lenet.LeNet5().c3.kernel_size ** 2
+    c3, dense = kernels * kernel + maps, maps * inputs * kernel + maps
+    conv = (inputs, maps, lenet.LeNet5().c3.kernel_size)
+    return [
+        ("Why C3 has {:,} parameters, and `Conv2d({}, {}, {})` has {:,}.", c3, *conv, dense),
+        ("C3 has {} kernels of the possible {}, in four groups", kernels, maps * inputs),
+        ("Hence {} · {} + {} = {:,} parameters;", kernels, kernel, maps, c3),
+        ("`Conv2d({}, {}, {})` has {:,} and is another layer", *conv, dense),
+        ("leaves {} weights for the optimiser", saved()),
+        ("the table saves {} parameters", saved()),
+        (
+            "an even split would be {:.0f} % for the first six maps and {:.0f} % for the next nine",
+            100 / 3, 100 / 4,
+        ),
+        (
+            "the whole network has {:,} in place of the paper's {:,}",
+            total(lenet.LeNet5(), "parameters") + saved(), fact("parameters"),
+        ),
+        ("is used at each of the {} places", 12 * 12),
+    ]  # fmt: skip
+
+
+def data():
+    """Return the rows of notebook 03."""
+    digits, pixels = images("train"), fact("digit") ** 2
+    header, bytes_of_labels = 16, 8
+    unpacked = sum(header + images(part) * pixels + bytes_of_labels + images(part) for part in ("train", "t10k"))
+    return [
+        ("What the {} bytes at the start of an IDX file say", header),
+        ("the whole of MNIST is {:.0f} MB", unpacked / 1e6),
+        (
+            "({}, {}) are the mean and deviation of the {} × {} *training* images",
+            lenet_utils.MNIST_MEAN, lenet_utils.MNIST_STD, fact("digit"), fact("digit"),
+        ),
+        ("The first digit is bytes {} to {}", header, header + pixels - 1),
+        ("carries about $({}/{})^{} = {:.2f}$ times the ink", 32, 28, 2, (32 / 28) ** 2),
+        ("({:.0f} MB at {} × {})", 4 * digits * fact("input") ** 2 / 1e6, fact("input"), fact("input")),
+        ('so that "test digit {}" means the same digit', 1014),
+    ]  # fmt: skip
+
+
+def training():
+    """Return the rows of notebook 04."""
+    counts = errors("tutorial_lenet", "10 epochs")
+    sure, sure_wrong = printed("04_training", r"at least 99 % sure: ([\d,]+) digits, (\d+) wrong")
+    (unsure_wrong,) = printed("04_training", r"less than 90 % sure: [\d,]+ digits, (\d+) wrong")
+    return [
+        ("(d2l) on all {:,} MNIST digits", images("train")),
+        ("evaluate on the {:,} test digits", images("t10k")),
+        ("needs a learning rate as large as {}", setting("tutorial_lenet", "10 epochs", "lr")),
+        ("the first loss is near ln {}", 10),
+        ("Ten epochs give {:.1f} % on average over three seeds", 100 - error("tutorial_lenet", "10 epochs")),
+        ("a learning rate of {} leaves the plateau all the same", setting("tutorial_lenet", "10 epochs", "lr")),
+        ("LeNet-5 as published, and its {} %", fact("test error")),
+        ("## Find out why {}", setting("tutorial_lenet", "10 epochs", "lr")),
+        (
+            "The mean is {:.2f} %, but the seeds differ by {} errors",
+            100 - error("tutorial_lenet", "10 epochs"), max(counts) - min(counts),
+        ),
+        ("{} % would allow {:.0f} mistakes among the sure answers, and there are {:.0f}", 99, sure / 100, sure_wrong),
+        ("hold most of the mistakes, {:.0f} of {} on our machine", unsure_wrong, counts[0]),
+        (r"\ln {} = {:.3f}$", 10, *printed("04_training", r"ln 10: ([\d.]+)")),
+        ("A first loss far from {:.1f}", *printed("04_training", r"ln 10: ([\d.]+)")),
+        ("| there | Fashion-MNIST | {} | {} | {} | {} | {:,} on a GPU", *by_others("Fashion-MNIST")),
+        ("A test accuracy of {} on MNIST", by_others("Fashion-MNIST")[3]),
+    ]  # fmt: skip
+
+
+def original():
+    """Return the rows of notebook 05."""
+    plain, distorted = errors("original_1998", PLAIN), errors("original_1998", DISTORTED)
+    sum_steps, mean_steps = first_steps("start"), first_steps("mean over uses")
+    factors = [round(mean / sum_) for mean, sum_ in zip(mean_steps, sum_steps, strict=True)]
+    uses, squashed_one = original_1998.USES["c1"], lenet.ScaledTanh()(torch.ones(1)).item()
+    return [
+        ("# 05 · LeNet-5 as published, and its {} %", fact("test error")),
+        ("our runs come to {:.2f} %, and", error("original_1998", PLAIN)),
+        ("trained by a modern optimiser to {:.2f} %", error("original_1998", PLAIN + ", AdamW")),
+        ("turn them into {:,} step sizes", total(lenet.LeNet5(), "parameters")),
+        ("Turn them into {:,} step sizes", total(lenet.LeNet5(), "parameters")),
+        ("read the full runs of {} passes", original_1998.PASSES),
+        ("- f(±{:.0f}) = ±{:.0f}, a subsampling unit", 1, squashed_one),
+        ("Squash so that ±{} stays ±{:.0f}", 1, squashed_one),
+        (
+            "Trained as in 1998 we get {:.2f} % ({:.2f} % with distorted digits), not {} % ({} %); the same network "
+            "trained by AdamW gets {:.2f} % ({:.2f} %)",
+            error("original_1998", PLAIN), error("original_1998", DISTORTED),
+            fact("test error"), fact("test error, distorted"),
+            error("original_1998", PLAIN + ", AdamW"), error("original_1998", DISTORTED + ", AdamW"),
+        ),
+        ("06 · What {} years changed, one rung at a time", by_hand("years")),
+        ("### The curves: the paper's Figure {}", fact("figures")[0]),
+        ("### More digits: the paper's Figure {}, and the distorted set", fact("figures")[1]),
+        ("## See what is left: the paper's Figure {}", fact("figures")[2]),
+        ("## Stand beside the other methods of 1998: the paper's Figure {}", fact("figures")[3]),
+        (
+            "makes **{:.2f} %** errors where the paper has {} %, and **{:.2f} %** where the paper has {} % with",
+            error("original_1998", PLAIN), fact("test error"),
+            error("original_1998", DISTORTED), fact("test error, distorted"),
+        ),
+        (
+            "now reach **{:.2f} %**, below the paper's {} %, and **{:.2f} %** with distorted digits",
+            error("original_1998", PLAIN + ", AdamW"), fact("test error"),
+            error("original_1998", DISTORTED + ", AdamW"),
+        ),
+        (
+            "made {} errors on the validation digits in place of {} with the same seed",
+            errors("original_1998_choices", "mu 0.3, a departure", "validation")[0],
+            errors("original_1998_choices", "start", "validation")[0],
+        ),
+        (
+            "| training error after {} passes | {} % | {:.2f} % |",
+            19, fact("training error after 19 passes"), train_error("original_1998", PLAIN, 19),
+        ),
+        (
+            "| test error | {} % (one run) | {:.2f} % (mean of {}) |",
+            fact("test error"), error("original_1998", PLAIN), seeds("original_1998", PLAIN),
+        ),
+        (
+            "| test error, distorted digits | {} % (one run) | {:.2f} % (mean of {}) |",
+            fact("test error, distorted"), error("original_1998", DISTORTED), seeds("original_1998", DISTORTED),
+        ),
+        ('in "LeNet-from-Scratch", {}.)', by_others("bitmaps")),
+        ("a weight used at {} places moves {} sums at once", uses, uses),
+        ("C1's kernels get steps {} to {} times as large", min(factors), round(max(factors), -1)),
+        ("none of our five seeds reaches {} %, and the best has {:.2f} %", fact("test error"), min(plain) / 100),
+        (
+            "two of three seeds come near the paper, at {:.2f} and {:.2f} %, and the third",
+            *(count / 100 for count in sorted(distorted)[:2]),
+        ),
+        ("The {:,} are gone through twice", images("train") + fact("distorted digits")),
+    ]  # fmt: skip
+
+
+def modern():
+    """Return the rows of notebook 06."""
+    xs = torch.linspace(-3, 0, 3001)
+    worth = (
+        error("original_1998", PLAIN) - error("modern_lenet", "AdamW"),
+        error("modern_lenet", "cross-entropy") - error("modern_lenet", "SiLU"),
+        error("modern_lenet", "SiLU") - error("modern_lenet", "batch normalisation"),
+    )
+    up_to_four = ("Replace the optimiser", "Free the output codes", "Change the activation", "Normalise")
+    return [
+        ("# 06 · What {} years changed, one rung at a time", by_hand("years")),
+        (
+            "never with more than {:,} parameters, until its test error has fallen from {:.2f} % to {:.2f} %",
+            total(lenet.tutorial_lenet(), "parameters", (1, 28, 28)),
+            error("original_1998", PLAIN), error("modern_lenet", "60 epochs"),
+        ),
+        ("Takes {} to {} minutes on two CPU cores", *by_hand("minutes of 06")),
+        ("Train a network of {:.0f} % in four epochs", 100 - error("modern_lenet", "4 epochs")),
+        ("Reach {:.0f} % in four epochs", 100 - error("modern_lenet", "4 epochs")),
+        ("A network of {:.0f} % takes four epochs", 100 - error("modern_lenet", "4 epochs")),
+        (
+            "The same layers, connection table and {:,} parameters: {:.2f} % as in 1998, {:.2f} % today (mean of {} "
+            "seeds), {:.2f} % for five networks together",
+            fact("parameters"), error("original_1998", PLAIN), error("modern_lenet", "60 epochs"),
+            seeds("modern_lenet", "60 epochs"), error("modern_lenet", "ensemble of five"),
+        ),
+        ("07 · From {:,.0f} to {:,.0f} digits a second", rate("DataLoader"), rate("own kernel")),
+        *((f"## {{}} · {rung}", number) for number, rung in enumerate(up_to_four, 1)),
+        ("## {} and {} · Distort the digits", 5, 6),
+        ("## {} · Do not ask for certainty", 7),
+        ("## {} · Dare a larger rate", 8),
+        ("## {} · Be patient: {} epochs", 9, setting("modern_lenet", "60 epochs", "epochs")),
+        ("## {} · Average", len(modern_lenet.LADDER) + 1),
+        ("**AdamW** (Loshchilov and Hutter, {})", by_others("AdamW")),
+        ("**One-cycle** (Smith, {})", by_others("one-cycle")),
+        ("goes from {} to {} and back", one_cycle("max_momentum"), one_cycle("base_momentum")),
+        ("(Notebook 05 found {:.2f} % with AdamW", error("original_1998", PLAIN + ", AdamW")),
+        ("(Elfwing and others, {})", by_others("SiLU")),
+        ("(Ioffe and Szegedy, {})", by_others("batch normalisation")),
+        ("Simard, Steinkraus and Platt ({})", by_others("elastic distortions")),
+        ("(Szegedy and others, {})", by_others("smoothed labels")),
+        # An example, no measurement: nine in ten of what is left.
+        ("read with {} % certainty still pushes the weights towards {} %", 100 - 0.1, 100 - 0.01),
+        ("({:.2f} % wrong in the last epoch)", train_error("modern_lenet", "batch normalisation", 12)),
+        (
+            "The training error has gone up, from {:.2f} % to {:.1f} %",
+            train_error("modern_lenet", "batch normalisation", 12), train_error("modern_lenet", "elastic", 12),
+        ),
+        (
+            "is down to {:.2f} % after {} epochs; with distortions it is {:.2f} % after {}",
+            train_error("modern_lenet", "batch normalisation", 12), 12,
+            train_error("modern_lenet", "60 epochs", 60), 60,
+        ),
+        (
+            "{:.0f} % of the gain are the optimiser, the activation and the normalisation",
+            100 * sum(worth) / (error("original_1998", PLAIN) - error("modern_lenet", "60 epochs")),
+        ),
+        (
+            "takes the tutorial network from {:.2f} % to {:.2f} %",
+            error("tutorial_lenet", "10 epochs"), error("modern_lenet", "tutorial network"),
+        ),
+        ("below zero near −{:.1f})", -xs[torch.nn.functional.silu(xs).argmin()].item()),
+        ("and ended at {} %", by_hand("an earlier ladder")),
+        ("epochs, {} steps each: by which factor", -(-images("train") // modern_lenet.START["batch_size"])),
+    ]  # fmt: skip
+
+
+def speeds():
+    """Return the rows of notebook 07. What it says of "this page" is held against its own outputs."""
+    batch_sizes = [int(size) for size in the(r"sizes = \((.*?)\)", "notebooks/07_speed.ipynb").split(", ")]
+    d2l_low, d2l_high = by_others("d2l's rates")
+    parameters, card, accuracy, seconds = by_others("train_mnist_fast")
+    return [
+        ("# 07 · From {:,.0f} to {:,.0f} digits a second", rate("DataLoader"), rate("own kernel")),
+        ("Train a network of {} %, from the files on disk", 99),
+        ("One training example costs {:.2f} million operations", operations()),
+        ("## Race to {} %", 99),
+        ("{} lines make C1, S2, C3 and S4", round(len(text_of("experiments/convolutions.cpp").splitlines()), -1)),
+        (
+            "reached {:.0f} % of the limit when the record was made",
+            *printed("07_speed", r"batch 64: .*, (\d+)% of the limit"),
+        ),
+        ("carry over better: {:.1f} from the lowest to the top in the record", gain()),
+        ("the plain loop gained more from {} to {}; with {:,} it lost", *batch_sizes[::2], batch_sizes[-1]),
+        (
+            "step after step, {:,} times",
+            3 * -(-images("train") // runs("speed_amd_epyc_2_threads", "batch 64")[0]["batch_size"]),
+        ),
+        ("| d2l, [chapter {}]", by_others("d2l's section")),
+        ("| a GPU, not named | {:,} to {:,}, as printed in its editions", d2l_low, d2l_high),
+        ("| about {:,} a core |", by_others("SimpleChains.jl")),
+        ("| {:,}, batch {} (PyTorch eager there: {:,})", *by_others("OpenNN")),
+        ("| {:,} parameters | GTX {} Ti | {} % in {} s |", parameters, card, accuracy, seconds),
+        (
+            "chosen by the test set; {:.1f} times our parameters",
+            parameters / total(lenet.modern_lenet(), "parameters"),
+        ),
+    ]  # fmt: skip
+
+
+def inside():
+    """Return the rows of notebook 08."""
+    field = lenet.layer_table(lenet.LeNet5()).set_index("layer").receptive_field["c3"]
+    refused = printed("08_inside_lenet", r"1998, by distance: refuse ([\d.]+) %")
+    return [
+        ("what its last {} units have learnt", fact("units of F6")),
+        ("Takes {} to {} minutes on two CPU cores", *by_hand("minutes of 08, as it says")),
+        ("thicken {:,} test digits", images("t10k") // 10),
+        ("a box of {} pixels, grey edges", the(r"box becomes (\d+) pixels", "digit_pad.py")),
+        ("pieces of strokes of {} × {} pixels", field, field),
+        (
+            "Refusing {:.0f} % by distance brings the error on the rest from {:.2f} % to about {} %",
+            *refused, errors("original_1998", PLAIN)[0] / 100, fact("rejection"),
+        ),
+        (
+            "it takes {:.0f} % of the scribbles and {:.0f} % of the two halves",
+            *printed("08_inside_lenet", r"scribbles +taken for a digit: {'1998': '(\d+) %'"),
+            *printed("08_inside_lenet", r"halves +taken for a digit: {'1998': '(\d+) %'"),
+        ),
+        ("lines of MNIST's training digits are about {} pixels wide", digit_pad.PEN / (digit_pad.SIDE / fact("digit"))),
+    ]  # fmt: skip

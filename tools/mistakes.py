@@ -1,0 +1,256 @@
+"""Mistakes made on purpose where no tool for mutation testing reaches: each must make a test fail.
+
+python -m tools.mistakes              make each on a copy of the project; print those that no test notices
+python -m tools.mistakes README       only those whose line has "README" in it
+
+A mistake is a file, a piece of its text (the first such piece), what stands there instead, and the tests that are to
+notice. `make mutants` runs this after mutmut, which changes the Python code by itself.
+"""
+
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+
+from tools.notebook_rules import ROOT
+
+PAD, FIGURES, RESULTS = "tests/test_digit_pad.py", "tests/test_figures.py", "tests/test_results.py"
+CONFIGURATION, SHORT = "tests/test_configuration.py", "tests/test_experiments.py"
+NOTEBOOKS, TRAINING, LAYERS = "tests/test_notebooks.py", "tests/test_training.py", "tests/test_layers.py"
+ORIGINAL, MODERN, SPEED = "tests/test_original.py", "tests/test_modern.py", "tests/test_speed.py"
+
+TEXT = [
+    # The browser's part of the pad.
+    ("digit_pad.js", "(event.clientX - box.left) / box.width", "(event.clientY - box.top) / box.height", PAD),
+    ("digit_pad.js", "strokes = strokes.slice(0, -1);", "strokes = strokes.slice(1);", PAD),
+    ("digit_pad.js", "strokes = [];", "strokes = strokes.slice(0, 1);", PAD),
+    ("digit_pad.js", "answer.textContent", "answer.innerHTML", PAD),
+    ("digit_pad.js", "function send() {", "function send() {{", PAD),
+    ("digit_pad.js", "|| event.button !== 0", "", PAD),
+    ("digit_pad.js", "if (event.pointerId === pen) pen = null;", "", PAD),
+    ("digit_pad.js", "if (event.pointerId !== pen) return;", "", PAD),
+    ("digit_pad.js", "Math.min(Math.max(share, 0), 1)", "share", PAD),
+    ("digit_pad.js", ">= 2) stroke.push", ">= 20) stroke.push", PAD),
+    ("digit_pad.js", "model.save_changes();", "", PAD),
+    ("digit_pad.js", 'model.off("change:answer", showAnswer);', "", PAD),
+    ("digit_pad.js", 'event.key === "Backspace"', 'event.key === "Escape"', PAD),
+    ("digit_pad.js", "for (const stroke of strokes) {", "for (const stroke of strokes.slice(1)) {", PAD),
+    ("digit_pad.js", 'view.alt = `The network\'s layers: ${model.get("answer")}`;', "", PAD),
+    # Values outside of functions, which mutmut leaves alone.
+    ("digit_pad.py", 'INK = _ramp(["#FFFFFF", "#000000"])', 'INK = _ramp(["#000000", "#FFFFFF"])', PAD),
+    ("digit_pad.py", 'COLOURS["train"], "#FFFFFF", COLOURS["test"]', 'COLOURS["test"], "#FFFFFF", COLOURS["train"]', PAD),
+    ("digit_pad.py", "PEN = 26", "PEN = 2", PAD),
+    ("digit_pad.py", "radius = ImageDraw.Draw(picture), PEN / 2", "radius = ImageDraw.Draw(picture), 2", PAD),
+    ("digit_pad.py", "in enumerate(distances):", "in enumerate(distances[::-1]):", PAD),
+    ("digit_pad.py", '{("s2", i): (2, 144 + 32 * i, 2)', '{("s2", i): (2, 144 + 32 * (5 - i), 2)', PAD),
+    ("digit_pad.py", "answer.split()[-1], 72", "str(int(answer.split()[-1]) + 1), 72", PAD),
+    ("digit_pad.py", "self.digit, (self.picture, self.answer) = digit, seen", "self.picture, self.answer = seen", PAD),
+    ("lenet_figures.py", '{"train": "#0072B2", "test": "#D55E00"', '{"train": "#D55E00", "test": "#0072B2"', "tests/test_helpers.py"),
+    ("lenet_utils.py", "        if not net.training:\n            net.train()", "        pass", f"{TRAINING} tests/test_gate.py"),
+    ("lenet_utils.py", "        lenet_data.restore_modes(modes)\n\n", "        net.train()\n\n", f"{TRAINING} tests/test_gate.py"),
+    ("lenet.py", "        self.c3.reset_parameters(gain=2.4)\n", "", LAYERS),
+    ("lenet.py", "            nn.init.uniform_(layer.bias, -bound, bound)\n", "", LAYERS),
+    ("lenet.py", "000111 100011 110001", "000111 110001 100011", LAYERS),
+    ("lenet.py", "3e001c3663636363361c0000", "3e001c3663636363371c0000", LAYERS),
+    ("lenet.py", "    gives_distances = True", "    gives_distances = False", LAYERS),
+    ("lenet_data.py", "MNIST_MEAN, MNIST_STD = 0.1307", "MNIST_MEAN, MNIST_STD = 0.1703", "tests/test_data.py"),
+    # The experiments: what they train on, and with which settings.
+    ("experiments/modern_lenet.py", "[part[:50_000] for part in digits]", "digits", SHORT),
+    ("experiments/original_1998.py", "[part[:50_000] for part in digits]", "digits", SHORT),
+    ("experiments/c3_tables.py", "(images[:50_000], labels[:50_000])", "(images, labels)", SHORT),
+    ("experiments/speed.py", "[part[:50_000] for part in digits]", "digits", SHORT),
+    ("experiments/modern_lenet.py", 'weight_decay=settings["weight_decay"]', "weight_decay=0", SHORT),
+    ("experiments/modern_lenet.py", 'label_smoothing=settings["smoothing"]', "label_smoothing=0.0", SHORT),
+    ("experiments/modern_lenet.py", 'AFFINE = {"rotation": 5,', 'AFFINE = {"rotation": 15,', MODERN),
+    ("experiments/modern_lenet.py", "NODES, PUSH = 6, 0.6", "NODES, PUSH = 6, 0.9", MODERN),
+    ("experiments/modern_lenet.py", '"larger rate": {"lr": 0.024}', '"larger rate": {"lr": 0.012}', RESULTS),
+    ("experiments/modern_lenet.py", '"60 epochs": {"epochs": 60,', '"60 epochs": {"epochs": 50,', RESULTS),
+    ("experiments/modern_lenet.py", '("elastic", {"dropout": 0.2}, 3)', '("elastic", {"dropout": 0.5}, 3)', RESULTS),
+    ("experiments/original_1998.py", "[0.0005] * 2", "[0.0005] * 3", ORIGINAL),
+    ("experiments/original_1998.py", "MU = 0.02", "MU = 0.2", f"{ORIGINAL} {RESULTS}"),
+    ("experiments/original_1998.py", "CURVATURE_DIGITS = 500", "CURVATURE_DIGITS = 50", f"{ORIGINAL} {SHORT}"),
+    ("experiments/original_1998.py", 'DISTORTION = {"shift": 1.5', 'DISTORTION = {"shift": 2.5', ORIGINAL),
+    ("experiments/original_1998.py", '"j = 5": ({"j": 5.0}, 2)', '"j = 5": ({"j": 6.0}, 2)', RESULTS),
+    ("experiments/c3_tables.py", 'SETTINGS = {"epochs": 5, "lr": 0.03', 'SETTINGS = {"epochs": 5, "lr": 0.1', RESULTS),
+    ("experiments/c3_tables.py", "return table\n\n", "return C3_TABLE\n\n", f"{RESULTS} {SHORT}"),
+    ("experiments/tutorial_lenet.py", '"lr": 0.9', '"lr": 0.09', RESULTS),
+    ("experiments/speed.py", "return 2 * side**3", "return side**3", SHORT),
+    ("experiments/speed.py", "return 2 * 4 * len(source)", "return 4 * len(source)", SHORT),
+    ("experiments/speed.py", 'RECIPE = {"epochs": 3', 'RECIPE = {"epochs": 4', RESULTS),
+    ("experiments/convolutions.cpp", "0.25f", "0.26f", SPEED),
+    # Records.
+    ("results/tutorial_lenet.json", "AMD EPYC", "AMD Ryzen", RESULTS),
+    ("results/c3_tables.json", "2 threads", "2", RESULTS),
+    ("results/modern_lenet.json", '"date": "2026-', '"date": "2062-', RESULTS),
+    ("results/modern_lenet.json", '"torch": "2.14.1', '"torch": "2.11.0', RESULTS),
+    ("results/tutorial_lenet.json", "0.9634", "0.9364", RESULTS),
+    ("results/original_1998.json", '"j": 0.1', '"j": 0.2', RESULTS),
+    ("results/modern_lenet_choices.json", '"weight_decay": 0.01', '"weight_decay": 0.0', RESULTS),
+    ("results/original_1998.json", '"test_errors": 126', '"test_errors": 125', RESULTS),
+    ("results/speed_choices.json", '"validation_errors": 94', '"validation_errors": 49', RESULTS),
+    ("results/busy_machine.json", '"no setting": 8167', '"no setting": 9167', RESULTS),
+    ("results/c3_tables.json", '"111111"', '"111110"', RESULTS),
+    ("results/modern_lenet.json", '"seed": 1', '"seed": 0', RESULTS),
+    ("results/SHA256SUMS", "tutorial_lenet.json", "tutorial.json", RESULTS),
+    # What is written about them, and about the paper.
+    ("README.md", "340,908", "340,980", FIGURES),
+    ("README.md", "345,308", "345,380", FIGURES),
+    ("README.md", "the paper has 0.95 %", "the paper has 0.85 %", FIGURES),
+    ("README.md", "98.59 %", "98.95 %", FIGURES),
+    ("README.md", "**0.42 %**", "**0.24 %**", FIGURES),
+    ("README.md", "**40,500**", "**45,000**", FIGURES),
+    ("README.md", "8.7 times", "7.8 times", FIGURES),
+    ("README.md", "61,258", "61,285", FIGURES),
+    ("README.md", "instead of 254", "instead of 524", FIGURES),
+    ("README.md", "Python 3.11 to 3.14", "Python 3.10 to 3.14", FIGURES),
+    ("README.md", "`make test-colab`", "`make test-collab`", "tests/test_project.py tests/test_configuration.py"),
+    ("results/README.md", "9 of 60", "90 of 60", FIGURES),
+    ("results/README.md", "115, 124 and 185", "115, 142 and 185", FIGURES),
+    ("results/README.md", "0.82 %", "0.28 %", FIGURES),
+    ("results/README.md", "two cores of an AMD EPYC", "four cores of an AMD EPYC", FIGURES),
+    ("notebooks/03_data.ipynb", "0.1307, 0.3081) is in nearly", "0.1703, 0.3081) is in nearly", FIGURES),
+    ("notebooks/06_modern_lenet.ipynb", "from 1.22 % to 0.42 %", "from 1.22 % to 0.24 %", FIGURES),
+    ("notebooks/07_speed.ipynb", "4,600 to 40,500", "4,600 to 45,000", FIGURES),
+    ("notebooks/05_original_1998.ipynb", "LeNet-5 as published, and its 0.95 %", "LeNet-5 as published, and its 0.85 %", FIGURES),
+    ("tests/paper_facts.py", "340_908", "340_980", FIGURES),
+    # Notebooks.
+    ("notebooks/04_training.ipynb", '"nbval-ignore-output"', '"nbval-skip"', NOTEBOOKS),
+    ("notebooks/01_output_sizes.ipynb", '"execution_count": 5', '"execution_count": null', NOTEBOOKS),
+    ("notebooks/01_output_sizes.ipynb", "iVBORw0KGgo", "iVBORw0KGgp", NOTEBOOKS),
+    ("notebooks/01_output_sizes.ipynb", "28", "82", "--nbval notebooks/01_output_sizes.ipynb tests/test_figures.py"),
+    # Configuration.
+    ("pyproject.toml", 'testpaths = ["notebooks", "tests"]', 'testpaths = ["tests"]', CONFIGURATION),
+    ("pyproject.toml", "not colab and not browser", "not colab and not browser and not nbval", CONFIGURATION),
+    ("pyproject.toml", "--dist loadfile", "--dist load", CONFIGURATION),
+    ("Makefile", "-m pytest --nbval", "-m pytest --nbval-lax", CONFIGURATION),
+    ("Makefile", "-m pytest --nbval", "-m pytest", CONFIGURATION),
+    (".ci/run", "make test\n", "make test || true\n", CONFIGURATION),
+    (".ci/run", "set -euo pipefail", "set -uo pipefail", CONFIGURATION),
+    (".ci/run", "make test-browser", "", CONFIGURATION),
+    (".github/workflows/test.yml", "contents: read", "contents: write", CONFIGURATION),
+    (".github/workflows/test.yml", "permissions:\n  contents: read", "permissions: write-all", CONFIGURATION),
+    (".github/workflows/test.yml", "run: make test\n", "run: make test || true\n", CONFIGURATION),
+    (".github/workflows/test.yml", "fail-fast: false", "fail-fast: false\n    continue-on-error: true", CONFIGURATION),
+    (".github/workflows/test.yml", "python -m pytest --nbval", "python -m pytest", CONFIGURATION),
+    ("requirements.txt", "nbval==0.11.0", "nbval", "tests/test_project.py"),
+    ("requirements.lock", "nbval==0.11.0", "nbval==0.10.0", "tests/test_systems.py"),
+    ("environment.yml", "python=3.11", "python=3.9", "tests/test_project.py"),
+]  # fmt: skip
+
+
+def swap_two_networks(folder):
+    """Two networks of one kind that make the same number of errors."""
+    one, other = (folder / f"weights/modern_lenet/silu_seed{seed}.safetensors" for seed in (0, 1))
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+def flip_a_bit_of_a_network(folder):
+    path = folder / "weights/original_1998/15000_seed0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def remove_a_network(folder):
+    (folder / "weights/modern_lenet/elastic_seed4.safetensors").unlink()
+
+
+def spoil_the_digits(folder):
+    path = folder / "data/MNIST/raw/t10k-labels-idx1-ubyte.gz"
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+
+
+def replace_a_picture(folder):
+    """The first picture of notebook 02 where that of notebook 01 stood."""
+    one, other = (folder / f"notebooks/{name}.ipynb" for name in ("01_output_sizes", "02_c3_connection_table"))
+    pictures = [path.read_text(encoding="utf-8").split('"image/png": "')[1].split('"')[0] for path in (one, other)]
+    one.write_text(one.read_text(encoding="utf-8").replace(*pictures), encoding="utf-8", newline="\n")
+
+
+def remove_a_notebook(folder):
+    (folder / "notebooks/02_c3_connection_table.ipynb").unlink()
+
+
+FILES = [
+    (swap_two_networks, RESULTS),
+    (flip_a_bit_of_a_network, RESULTS),
+    (remove_a_network, RESULTS),
+    (spoil_the_digits, "tests/test_data.py"),
+    (replace_a_picture, NOTEBOOKS),
+    (remove_a_notebook, "tests/test_project.py"),
+]
+
+
+COMMIT = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--all", "--message"]
+
+
+def replacement(name, old, new):
+    """Return a function that makes the mistake of a line of TEXT in the copy at `folder`."""
+
+    def make(folder):
+        path = folder / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{name} has no {old!r}: bring tools/mistakes.py up to date"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8", newline="\n")
+
+    return make
+
+
+def all_mistakes():
+    """Return each mistake in words, the function that makes it, and the tests that are to notice."""
+    text = [(f"{name}: {old!r} -> {new!r}", replacement(name, old, new), tests) for name, old, new, tests in TEXT]
+    return text + [(make.__name__.replace("_", " "), make, tests) for make, tests in FILES]
+
+
+def run(folder, tests):
+    """Return the exit status of the tests in `folder`, 1 where one failed, and what pytest printed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests.split()]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+    return done.returncode, done.stdout
+
+
+def notices(mistake, folders):
+    """Make a mistake in a copy of its own, run its tests, and put all back; return whether one of them failed."""
+    words, make, tests = mistake
+    folder = folders.get()
+    try:
+        make(folder)
+        # Committed, because some tests read the notebooks as they are committed.
+        subprocess.run([*COMMIT, words], cwd=folder, check=True)
+        status, printed = run(folder, tests)
+        # 1: a test failed; 2: a file could not even be collected, which nobody overlooks.
+        if status not in (0, 1, 2):
+            raise RuntimeError(f"{words}: pytest ended with {status}\n{printed}")
+        print(f"{'noticed ' if status else 'SURVIVED'}  {words}", flush=True)
+        return status != 0
+    finally:
+        subprocess.run(["git", "reset", "--quiet", "--hard", "origin/HEAD"], cwd=folder, check=True)
+        folders.put(folder)
+
+
+def main():
+    chosen = [mistake for mistake in all_mistakes() if all(word in mistake[0] for word in sys.argv[1:])]
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = Queue()
+        for number in range(2):
+            folder = Path(temporary) / str(number)
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+            folders.put(folder)
+        every = " ".join(sorted({test for *_, tests in chosen for test in tests.split()}))
+        status, printed = run(folders.queue[0], every)
+        if status:
+            sys.exit(f"The tests fail without a mistake:\n{printed}")
+        with ThreadPoolExecutor(2) as workers:
+            noticed = list(workers.map(lambda mistake: notices(mistake, folders), chosen))
+    print(f"{sum(noticed)} of {len(noticed)} mistakes noticed")
+    sys.exit(not all(noticed))
+
+
+if __name__ == "__main__":
+    main()
