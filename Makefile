@@ -62,7 +62,7 @@ $(VENV)-browser/installed: $(VENV)/installed
 	touch $@
 
 test-browser: $(VENV)-browser/installed
-	$(VENV)-browser/bin/python -m pytest -m browser -rP --durations=20 tests/test_browser.py
+	$(VENV)-browser/bin/python -m pytest -m browser -n 2 --dist loadscope -rP --durations=20 tests/test_browser.py
 
 $(VENV)/lint: $(VENV)/installed
 	$(RUN) -m pip install --disable-pip-version-check --quiet ruff==0.17.6 zizmor==1.32.0
@@ -90,6 +90,20 @@ notebook: $(VENV)/installed
 # Skips the runs that results/ already holds: remove a record there to make it anew.
 results-%: $(VENV)/installed
 	$(RUN) -m experiments.$*
+
+bench: $(VENV)/installed
+	$(RUN) -m experiments.bench
+
+# mutmut in an environment of its own, everything else by a link to .venv. It changes a copy, mutants/.
+$(VENV)-mutants/installed: $(VENV)/installed
+	$(RUN) -m venv $(VENV)-mutants
+	$(RUN) -c 'import site; print(site.getsitepackages()[0])' > "$$($(VENV)-mutants/bin/python -c 'import site; print(site.getsitepackages()[0])')/shared.pth"
+	$(VENV)-mutants/bin/python -m pip install --disable-pip-version-check --quiet mutmut==3.8.1
+	touch $@
+
+mutants: $(VENV)-mutants/installed
+	$(RUN) -m tools.mutants
+	$(RUN) -m tools.mistakes
 
 address: $(VENV)/installed
 	$(RUN) -m tools.repository_address $(URL)

@@ -525,7 +525,7 @@ def run_without_trace(net, images, training=False):
     if copied:
         net = copy.deepcopy(net)
     dtype, device = home(net, images)
-    modes = [(module, module.training) for module in net.modules()]
+    modes = modes_of(net)
     seen = []
     hooks = [
         module.register_forward_hook(lambda module, inputs, output: seen.append(output))
@@ -547,9 +547,19 @@ def run_without_trace(net, images, training=False):
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes:
-            module.training = mode
+        restore_modes(modes)
     return output, any(output is one for one in seen)
+
+
+def modes_of(net):
+    """Return each module of `net` with its mode, training or not, for restore_modes."""
+    return [(module, module.training) for module in net.modules()]
+
+
+def restore_modes(modes):
+    """Put each module back into its mode; net.train() would put all layers into one."""
+    for module, mode in modes:
+        module.training = mode
 
 
 def unwrapped(net):

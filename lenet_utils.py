@@ -106,7 +106,6 @@ def read_runs(name):
 # -------------------------------------------------------------------------------------------- training
 
 
-@torch.enable_grad()
 def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, history=None):
     """Train `net` in place by stochastic gradient descent on the cross-entropy; return the history.
 
@@ -138,7 +137,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     if device.type == "cpu":
         # Convolution and pooling run faster here with the feature maps innermost in memory.
         net.to(memory_format=torch.channels_last)
-    modes = [(module, module.training) for module in net.modules()]
+    modes = lenet_data.modes_of(net)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     good = _LastGood(net)
     epoch = first_epoch = len(history["train_loss"])
@@ -154,8 +153,9 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
             seen, loss_sum, correct = 0, 0.0, torch.zeros((), dtype=torch.int64, device=device)
             for number, batch in enumerate(epoch_order(count, seed, epoch).to(device).split(batch_size), 1):
                 good.keep()
-                logits = net(images[batch])
-                loss = F.cross_entropy(logits, labels[batch])
+                with torch.enable_grad():  # also where the caller has switched gradients off
+                    logits = net(images[batch])
+                    loss = F.cross_entropy(logits, labels[batch])
                 loss_value = loss.item()
                 if not math.isfinite(loss_value):
                     good.restore(1)
@@ -189,8 +189,7 @@ def fit(net, train, test, epochs=10, lr=0.9, batch_size=64, plot=True, seed=0, h
     finally:
         for parameter in parameters:
             parameter.grad = None
-        for module, mode in modes:
-            module.training = mode
+        lenet_data.restore_modes(modes)
         if live:
             live.close()
     return history
@@ -278,7 +277,7 @@ def _is_whole(value):
 def _answers(net, images, output):
     """Return the class of each image, int64 [N] on the device of `net`, whose modes stay as they are."""
     dtype, device = lenet_data.home(net, images)
-    modes = [(module, module.training) for module in net.modules()]
+    modes = lenet_data.modes_of(net)
     net.eval()
     best = torch.argmin if output.distances else torch.argmax
     try:
@@ -286,8 +285,7 @@ def _answers(net, images, output):
             # In pieces whose feature maps stay in a processor's cache: 1,000 at once take more than twice as long.
             return torch.cat([best(net(piece.to(device, dtype)), dim=1) for piece in images.split(250)])
     finally:
-        for module, mode in modes:
-            module.training = mode
+        lenet_data.restore_modes(modes)
 
 
 def _accuracy(net, images, labels, output):

@@ -78,7 +78,6 @@ def layer_curvature(layer, inputs, by_sum):
     return by_input, dict(zip(squares, by_parameter, strict=True))
 
 
-@torch.no_grad()
 def curvature(net, images, labels, j=0.1):
     """Return h_kk of every parameter of a LeNet5: a dict of tensors with the parameters' names and shapes.
 
@@ -86,17 +85,18 @@ def curvature(net, images, labels, j=0.1):
     Source: section III of Appendix C, equations 31 to 39.
     """
     inputs, sums, maps = {}, {}, images
-    for name in LAYERS:
-        layer = getattr(net, name)
-        inputs[name] = maps.flatten(1) if name == "f6" else maps
-        sums[name] = layer(inputs[name])
-        maps = net.squash(sums[name])
-    by_output, found = loss_curvature(maps, net.output.bitmaps, j), {}
-    for name in reversed(LAYERS):
-        slope = 1.7159 * 2 / 3 * (1 - torch.tanh(2 / 3 * sums[name]).square())
-        by_output = by_output.view_as(slope) * slope.square()
-        by_output, by_parameter = layer_curvature(getattr(net, name), inputs[name], by_output)
-        found |= {f"{name}.{parameter}": value / len(images) for parameter, value in by_parameter.items()}
+    with torch.no_grad():
+        for name in LAYERS:
+            layer = getattr(net, name)
+            inputs[name] = maps.flatten(1) if name == "f6" else maps
+            sums[name] = layer(inputs[name])
+            maps = net.squash(sums[name])
+        by_output, found = loss_curvature(maps, net.output.bitmaps, j), {}
+        for name in reversed(LAYERS):
+            slope = 1.7159 * 2 / 3 * (1 - torch.tanh(2 / 3 * sums[name]).square())
+            by_output = by_output.view_as(slope) * slope.square()
+            by_output, by_parameter = layer_curvature(getattr(net, name), inputs[name], by_output)
+            found |= {f"{name}.{parameter}": value / len(images) for parameter, value in by_parameter.items()}
     return {name: found[name] for name, _ in net.named_parameters()}
 
 

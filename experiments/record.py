@@ -57,8 +57,15 @@ def new_record(command):
 
 
 def write_record(path, record):
-    """Write `record` to `path` as JSON, whole or not at all."""
-    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+    """Write `record` to `path` as JSON, whole or not at all, and its SHA-256 to the file SHA256SUMS beside it."""
+    content = (json.dumps(record, indent=1) + "\n").encode()
+    write_whole(path, content)
+    sums = path.with_name("SHA256SUMS")
+    with locked(sums):  # another process may be writing another record
+        lines = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
+        known = {name: digest for digest, name in map(str.split, lines)}
+        known[path.name] = hashlib.sha256(content).hexdigest()
+        write_whole(sums, "".join(f"{known[name]}  {name}\n" for name in sorted(known)).encode())
 
 
 def locked(path):

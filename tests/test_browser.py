@@ -1,7 +1,7 @@
 """The notebooks in a real browser: Chromium opens them in JupyterLab, started by the project's own `make lab`.
 
-`make test-browser` runs this, on a copy of the notebooks, so that the stored ones stay as they are. It leaves
-screenshots in tests/screenshots.
+`make test-browser` runs this, on a copy of the notebooks, so that the stored ones stay as they are, by two workers: the
+drawing pad is one's, and each has a JupyterLab of its own. It leaves screenshots in tests/screenshots.
 """
 
 import os
@@ -90,19 +90,30 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def open_page(lab, browser):
-    """A function that opens a notebook; its kernel ends with the next one that is opened."""
+def context(browser):
+    """One for all pages: it keeps JupyterLab's own scripts, which are most of what a page loads."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, has_touch=True)
+    context.set_default_timeout(PATIENCE * 1000)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(lab, context):
+    """A function that opens a notebook, `to_run` or only to look; its kernel ends with the next one that is opened."""
 
     def kernels(page):
         return page.request.get(f"{lab}/api/kernels?token={TOKEN}").json()
 
-    def open_notebook(name):
-        page = browser.new_context(viewport={"width": 1280, "height": 900}, has_touch=True).new_page()
-        page.set_default_timeout(PATIENCE * 1000)
+    def open_notebook(name, to_run=False):
+        page = context.new_page()
         for kernel in kernels(page):
             page.request.delete(f"{lab}/api/kernels/{kernel['id']}?token={TOKEN}")
         page.goto(f"{lab}/lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")
-        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        cells = "document.querySelectorAll('.jp-CodeCell .jp-InputPrompt').length"  # they come one after the other
+        page.wait_for_function(f"count => {cells} >= count", arg=count_code_cells(name))
+        if not to_run:
+            return page
         # JupyterLab asks for a kernel when told to run cells before it has connected to the one that it starts.
         end = time.monotonic() + PATIENCE
         while not any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels(page)):
@@ -119,20 +130,34 @@ def prompts(page):
     return page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
 
 
-def run_all(page, each_time=lambda: None, limit=1200):
-    """Run all cells by the menu and wait; `each_time` is called twice a second. Fail on an error output."""
-    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
-    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
-    page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for(state="attached")
+def choose(page, menu, item):
+    """Choose an item of JupyterLab's menus."""
+    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile(f"^{menu}$")).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{item}$")).click()
+
+
+def wait_while(page, running, limit=1200):
+    """Wait until `running()`, which is called twice a second, is false."""
     end = time.monotonic() + limit
-    while any("*" in prompt for prompt in prompts(page)):
+    while running():
         assert time.monotonic() < end, f"still running after {limit} seconds: {prompts(page)}"
-        each_time()
         page.wait_for_timeout(500)
+
+
+def run_cells(page, item):
+    """Run cells by an item of the menu and wait; fail on an error output."""
+    choose(page, "Run", item)
+    page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for(state="attached")
+    wait_while(page, lambda: any("*" in prompt for prompt in prompts(page)))
     errors = page.locator(
         "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']"
     ).all_inner_texts()
     assert errors == []
+
+
+def run_all(page):
+    """Run all cells; each must have run once, in order."""
+    run_cells(page, "Run All Cells")
     assert prompts(page) == [f"[{number}]:" for number in range(1, len(prompts(page)) + 1)]
 
 
@@ -146,25 +171,25 @@ def count_code_cells(name):
     return len(code_cells(stored(name)))
 
 
-# Notebooks 04 and 08 are run below. The others do nothing that a browser could change: nbval and Colab's road run them.
+# Whole only 01 and 08, and 04 as far as its live plot: what else there is in the notebooks a browser cannot change, and
+# nbval and Colab's road run it.
 def test_all_cells_of_notebook_01_run_without_an_error(open_page):
-    page = open_page("01_output_sizes")
+    page = open_page("01_output_sizes", to_run=True)
     run_all(page)
     page.screenshot(path=SCREENSHOTS / "01_output_sizes.png")
     assert len(prompts(page)) == count_code_cells("01_output_sizes")
-    page.context.close()
+    page.close()
 
 
-def test_make_lab_opens_notebook_01_and_links_lead_into_the_repository(lab, open_page, browser):
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.set_default_timeout(PATIENCE * 1000)
+def test_make_lab_opens_notebook_01_and_links_lead_into_the_repository(lab, open_page, context):
+    page = context.new_page()
     page.goto(f"{lab}/?token={TOKEN}")
     page.locator(".lm-TabBar-tab.jp-mod-current", has_text="01_output_sizes.ipynb").first.wait_for()
-    page.context.close()
+    page.close()
     page = open_page("08_inside_lenet")
     page.locator(".jp-MarkdownOutput a", has_text="README").click()
     page.locator(".lm-TabBar-tab", has_text="README.md").first.wait_for()
-    page.context.close()
+    page.close()
 
 
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS if path.stem[:2] not in ("01", "04", "08")])
@@ -188,28 +213,34 @@ def test_the_notebook_opens_with_its_cells_pictures_and_formulas(name, open_page
     )
     assert faults.count() == 0
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
-    page.context.close()
+    page.close()
 
 
-def test_the_live_plot_of_notebook_04_moves_while_training_runs(open_page):
-    page, pictures = open_page("04_training"), {}
+def test_the_live_plot_of_notebook_04_moves_while_training_runs_until_the_reader_interrupts(open_page):
+    page, pictures = open_page("04_training", to_run=True), set()
+    assert len(prompts(page)) == count_code_cells("04_training")
     plot = page.locator(".jp-CodeCell", has_text="fit(net, train, test, epochs=10").first
+    prompt, picture = plot.locator(".jp-InputPrompt"), plot.locator("img")
+    prompt.click()
+    run_cells(page, "Run All Above Selected Cell")  # which train twice, with a live plot of ours and with d2l's
+    choose(page, "Run", "Run Selected Cell and Do not Advance")
+    prompt.filter(has_text="*").wait_for()
 
     def look():
-        if "*" in plot.locator(".jp-InputPrompt").inner_text() and plot.locator("img").count():
-            picture = plot.locator("img").first
-            source = picture.get_attribute("src")
-            if source not in pictures:
-                pictures[source] = len(pictures)
-                if len(pictures) == 5:
-                    picture.scroll_into_view_if_needed()
-                    page.screenshot(path=SCREENSHOTS / "04_training.png")
+        assert "*" in prompt.inner_text(), "the training is over"
+        if picture.count():
+            pictures.add(picture.get_attribute("src"))
+        return len(pictures) < 5  # the stored picture, and at least four pictures of the training
 
-    run_all(page, look)
-    assert len(prompts(page)) == count_code_cells("04_training")
-    # The stored picture, and at least four pictures of the training.
-    assert len(pictures) >= 5
-    page.context.close()
+    wait_while(page, look)
+    picture.scroll_into_view_if_needed()
+    page.screenshot(path=SCREENSHOTS / "04_training.png")
+    choose(page, "Kernel", "Interrupt Kernel")
+    wait_while(page, lambda: "*" in prompt.inner_text())
+    said = plot.locator(".jp-OutputArea-output").all_inner_texts()
+    assert any(re.match(r"Interrupted in epoch \d+ of 10: the network keeps its weights so far", text) for text in said)
+    assert picture.count() == 1
+    page.close()
 
 
 # ------------------------------------------------------------------------------------------- the drawing pad
@@ -218,12 +249,12 @@ def test_the_live_plot_of_notebook_04_moves_while_training_runs(open_page):
 @pytest.fixture(scope="module")
 def pad(open_page):
     """Notebook 08, run, with its pad in sight."""
-    page = open_page("08_inside_lenet")
+    page = open_page("08_inside_lenet", to_run=True)
     run_all(page)
     assert len(prompts(page)) == count_code_cells("08_inside_lenet")
     page.locator(".digit-pad canvas").scroll_into_view_if_needed()
     yield page
-    page.context.close()
+    page.close()
 
 
 def on_screen(page, strokes):
@@ -259,104 +290,105 @@ def erase(page):
     page.locator(".digit-pad output", has_text="draw a digit").wait_for()
 
 
-def test_the_pad_reads_a_seven_and_a_two_and_draws_again(pad):
-    assert settled(pad) == "reads 7"  # the stored drawing
-    erase(pad)
-    for strokes, expected in ((SEVEN, "reads 7"), (TWO, "reads 2"), (SEVEN, "reads 7")):
-        draw(pad, strokes)
-        assert settled(pad) == expected
-        assert pad.locator(".digit-pad img").get_attribute("alt").endswith(expected)
-        pad.locator(".digit-pad").screenshot(path=SCREENSHOTS / f"08_{expected.replace(' ', '_')}.png")
+class TestPad:
+    """A class, which one worker runs while the other runs the functions above (`--dist loadscope`)."""
+
+    def test_the_pad_reads_a_seven_and_a_two_and_draws_again(self, pad):
+        assert settled(pad) == "reads 7"  # the stored drawing
+        erase(pad)
+        for strokes, expected in ((SEVEN, "reads 7"), (TWO, "reads 2"), (SEVEN, "reads 7")):
+            draw(pad, strokes)
+            assert settled(pad) == expected
+            assert pad.locator(".digit-pad img").get_attribute("alt").endswith(expected)
+            pad.locator(".digit-pad").screenshot(path=SCREENSHOTS / f"08_{expected.replace(' ', '_')}.png")
+            erase(pad)
+
+    def test_undo_and_the_keys(self, pad):
+        draw(pad, SEVEN)
+        assert settled(pad) == "reads 7"
+        draw(pad, [[[40, 250], [240, 30]], [[40, 30], [240, 250]]])
+        settled(pad)
+        pad.get_by_role("button", name="Undo").click()
+        pad.keyboard.press("Control+z")  # the button has the focus
+        assert settled(pad) == "reads 7"
+        cells = len(prompts(pad))
+        pad.locator(".digit-pad canvas").focus()
+        pad.keyboard.press("Delete")
+        assert settled(pad) == "draw a digit"
+        pad.keyboard.press("Tab")
+        assert pad.evaluate("document.activeElement.textContent") == "Undo"
+        assert len(prompts(pad)) == cells, "a key went to the notebook"
+
+    def test_a_finger_draws_too(self, pad):
+        fingers = pad.context.new_cdp_session(pad)
+        (stroke,) = on_screen(pad, SEVEN)
+        for number, (x, y) in enumerate(stroke):
+            touch = {"type": "touchMove" if number else "touchStart", "touchPoints": [{"x": x, "y": y}]}
+            fingers.send("Input.dispatchTouchEvent", touch)
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        assert settled(pad) == "reads 7"
         erase(pad)
 
-
-def test_undo_and_the_keys(pad):
-    draw(pad, SEVEN)
-    assert settled(pad) == "reads 7"
-    draw(pad, [[[40, 250], [240, 30]], [[40, 30], [240, 250]]])
-    settled(pad)
-    pad.get_by_role("button", name="Undo").click()
-    pad.keyboard.press("Control+z")  # the button has the focus
-    assert settled(pad) == "reads 7"
-    cells = len(prompts(pad))
-    pad.locator(".digit-pad canvas").focus()
-    pad.keyboard.press("Delete")
-    assert settled(pad) == "draw a digit"
-    pad.keyboard.press("Tab")
-    assert pad.evaluate("document.activeElement.textContent") == "Undo"
-    assert len(prompts(pad)) == cells, "a key went to the notebook"
-
-
-def test_a_finger_draws_too(pad):
-    fingers = pad.context.new_cdp_session(pad)
-    (stroke,) = on_screen(pad, SEVEN)
-    for number, (x, y) in enumerate(stroke):
-        touch = {"type": "touchMove" if number else "touchStart", "touchPoints": [{"x": x, "y": y}]}
-        fingers.send("Input.dispatchTouchEvent", touch)
-    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    assert settled(pad) == "reads 7"
-    erase(pad)
-
-
-@pytest.mark.parametrize(
-    ("strokes", "answers"),
-    [
-        ([[[140, 140]]], "draw a digit"),
-        ([[[2, 5], [2, 278]]], r"reads \d"),
-        ([[[150, 150], [400, 150], [400, -50], [150, -50]]], r"reads \d"),
-        ([[[10, y], [270, y + 10]] for y in range(5, 275, 18)], r"reads \d"),
-        (np.random.default_rng(0).integers(0, SIDE, (3, 40, 2)).tolist(), r"reads \d"),
-    ],
-    ids=["dot", "edge", "beyond", "black", "scribble"],
-)
-def test_odd_drawings_get_an_answer(strokes, answers, pad):
-    draw(pad, strokes, steps=2)
-    assert re.fullmatch(answers, settled(pad))
-    erase(pad)
-    assert pad.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-
-
-def test_the_picture_follows_the_hand(pad):
-    """A new picture while the pen is still down; how long each took is printed."""
-    pad.evaluate("""() => {
-        const canvas = document.querySelector('.digit-pad canvas'), picture = document.querySelector('.digit-pad img');
-        window.delays = [];
-        canvas.addEventListener('pointermove', () => { window.moved = performance.now(); });
-        picture.addEventListener('load', () => window.delays.push(performance.now() - window.moved));
-    }""")
-    turns = np.linspace(0, 4, 25)
-    spiral = [(140 + 25 * turn * np.cos(turn), 140 + 25 * turn * np.sin(turn)) for turn in turns]
-    ((first, *others),) = on_screen(pad, [spiral])
-    pad.mouse.move(*first)
-    pad.mouse.down()
-    for point in others:
-        before = pad.locator(".digit-pad img").get_attribute("src")
-        pad.mouse.move(*point)
-        pad.wait_for_timeout(150)
-    # On a slow machine, after the last movement.
-    pad.wait_for_function("before => document.querySelector('.digit-pad img').src !== before", arg=before)
-    pad.wait_for_function("window.delays.length >= 2")
-    delays = pad.evaluate("window.delays")
-    pad.mouse.up()
-    print(f"from the pointer to the picture: median {statistics.median(delays):.0f} ms, longest {max(delays):.0f} ms")
-    assert re.fullmatch(r"reads \d", settled(pad))
-    erase(pad)
-
-
-def test_fifty_traced_digits_are_read_as_the_digits_themselves(pad):
-    """The first 50 digits of the test set, thinned to lines and drawn on the pad with the mouse."""
-    pytest.importorskip("skimage")
-    from tracing import FINE, trace
-
-    images, _ = load_mnist(train=False, size=28, scaling="paper")
-    digits = ((images[:50, 0] + 0.1) / 1.275 * 255).round().byte().numpy()
-    net = load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors")
-    alike, scale = 0, SIDE / 28
-    for digit in digits:
-        strokes = [[(scale * x, scale * y) for x, y in [*stroke[:-1:FINE], stroke[-1]]] for stroke in trace(digit)]
-        draw(pad, strokes, steps=1)
-        expected = predict(net, network_input(digit)).item()
-        alike += settled(pad) == f"reads {expected}"
+    @pytest.mark.parametrize(
+        ("strokes", "answers"),
+        [
+            ([[[140, 140]]], "draw a digit"),
+            ([[[2, 5], [2, 278]]], r"reads \d"),
+            ([[[150, 150], [400, 150], [400, -50], [150, -50]]], r"reads \d"),
+            ([[[10, y], [270, y + 10]] for y in range(5, 275, 18)], r"reads \d"),
+            (np.random.default_rng(0).integers(0, SIDE, (3, 40, 2)).tolist(), r"reads \d"),
+        ],
+        ids=["dot", "edge", "beyond", "black", "scribble"],
+    )
+    def test_odd_drawings_get_an_answer(self, strokes, answers, pad):
+        draw(pad, strokes, steps=2)
+        assert re.fullmatch(answers, settled(pad))
         erase(pad)
-    print(f"{alike} of 50 traced digits are read as the digits themselves")
-    assert alike >= 46
+        assert pad.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+
+    def test_the_picture_follows_the_hand(self, pad):
+        """A new picture while the pen is still down; how long each took is printed."""
+        pad.evaluate("""() => {
+            const canvas = document.querySelector('.digit-pad canvas');
+            const picture = document.querySelector('.digit-pad img');
+            window.delays = [];
+            canvas.addEventListener('pointermove', () => { window.moved = performance.now(); });
+            picture.addEventListener('load', () => window.delays.push(performance.now() - window.moved));
+        }""")
+        turns = np.linspace(0, 4, 25)
+        spiral = [(140 + 25 * turn * np.cos(turn), 140 + 25 * turn * np.sin(turn)) for turn in turns]
+        ((first, *others),) = on_screen(pad, [spiral])
+        pad.mouse.move(*first)
+        pad.mouse.down()
+        for point in others:
+            before = pad.locator(".digit-pad img").get_attribute("src")
+            pad.mouse.move(*point)
+            pad.wait_for_timeout(150)
+        # On a slow machine, after the last movement.
+        pad.wait_for_function("before => document.querySelector('.digit-pad img').src !== before", arg=before)
+        pad.wait_for_function("window.delays.length >= 2")
+        delays = pad.evaluate("window.delays")
+        pad.mouse.up()
+        print(
+            f"from the pointer to the picture: median {statistics.median(delays):.0f} ms, longest {max(delays):.0f} ms"
+        )
+        assert re.fullmatch(r"reads \d", settled(pad))
+        erase(pad)
+
+    def test_fifty_traced_digits_are_read_as_the_digits_themselves(self, pad):
+        """The first 50 digits of the test set, thinned to lines and drawn on the pad with the mouse."""
+        pytest.importorskip("skimage")
+        from tracing import FINE, trace
+
+        images, _ = load_mnist(train=False, size=28, scaling="paper")
+        digits = ((images[:50, 0] + 0.1) / 1.275 * 255).round().byte().numpy()
+        net = load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors")
+        alike, scale = 0, SIDE / 28
+        for digit in digits:
+            strokes = [[(scale * x, scale * y) for x, y in [*stroke[:-1:FINE], stroke[-1]]] for stroke in trace(digit)]
+            draw(pad, strokes, steps=1)
+            expected = predict(net, network_input(digit)).item()
+            alike += settled(pad) == f"reads {expected}"
+            erase(pad)
+        print(f"{alike} of 50 traced digits are read as the digits themselves")
+        assert alike >= 46

@@ -1,11 +1,15 @@
 """The drawing pad: preparation as in MNIST, the view of all layers, the widget; odd drawings get an answer too."""
 
+import base64
+import html
 import io
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +34,7 @@ from lenet_data import BOX, CENTRE
 from lenet_utils import COLOURS, load_mnist, load_weights
 from tools.notebook_rules import ROOT
 
+PAD = ROOT / "digit_pad.js"
 SEVEN = [[[70, 60], [205, 60], [170, 120], [135, 235]]]
 TWO = [[[75, 95], [95, 60], [140, 45], [185, 65], [190, 110], [150, 165], [80, 230], [205, 228]]]
 BLACK = [[[x, 0], [x, SIDE]] for x in range(0, SIDE + 1, PEN // 2)]
@@ -355,24 +360,32 @@ def test_where_no_kernel_runs_the_picture_stands_in(view):
 
 
 def test_the_javascript_needs_nothing_from_elsewhere():
-    text = (ROOT / "digit_pad.js").read_text(encoding="utf-8")
+    text = PAD.read_text(encoding="utf-8")
     assert "import" not in text and "http" not in text and "export default { render }" in text
-    assert "innerHTML" not in text and "eval" not in text
+
+
+# Each makes HTML, or a program, of a text: of an answer, say, that should only be shown.
+MADE_OF_TEXT = (
+    r"innerHTML|outerHTML|insertAdjacentHTML|setHTML|createContextualFragment|DOMParser|srcdoc|"
+    r"document\s*\.\s*write|javascript:|\beval\b|\bFunction\b"
+)
+
+
+def test_the_javascript_makes_no_html_and_no_program_of_a_text():
+    assert re.findall(MADE_OF_TEXT, PAD.read_text(encoding="utf-8")) == []
 
 
 # ------------------------------------------------------------------------------------------ the browser's part
 
-# A page, a canvas and a model as far as digit_pad.js needs them. The canvas is half as wide as it is high, so that x
-# cannot pass for y; the model tells its listeners of a change from either side, as ipywidgets' model does.
-PAGE = """
-import fs from "fs";
-const source = fs.readFileSync(process.env.PAD, "utf8") + (process.env.ADDED ?? "");
-const { default: pad } = await import("data:text/javascript;base64," + Buffer.from(source).toString("base64"));
+# The parts of a page that digit_pad.js takes from its surroundings. The canvas is half as wide as it is high, so that x
+# cannot pass for y.
+STAND_INS = """
 const check = (point) => {
   if (point.length !== 2 || !point.every(Number.isFinite)) throw new Error("no point: " + JSON.stringify(point));
   return point;
 };
-class Element {
+const refuse = () => { throw new Error("a text is made HTML"); };
+export class Element {
   constructor(tag) { this.tag = tag; this.children = []; this.listeners = {}; this.attributes = {}; this.drawn = []; }
   append(...children) { this.children.push(...children); }
   setAttribute(name, value) { this.attributes[name] = value; }
@@ -395,15 +408,19 @@ class Element {
       lineTo: (...point) => this.drawn.at(-1).push(check(point)),
     };
   }
-  set innerHTML(text) { throw new Error("innerHTML"); }
+  set innerHTML(text) { refuse(); }
+  set outerHTML(text) { refuse(); }
+  insertAdjacentHTML() { refuse(); }
 }
-globalThis.document = { createElement: (tag) => new Element(tag) };
-globalThis.URL = { createObjectURL: () => "blob:", revokeObjectURL() {} };
-globalThis.Blob = class {};
+export const document = { createElement: (tag) => new Element(tag) };
+export const URL = { createObjectURL: () => "blob:", revokeObjectURL() {} };
+export class Blob {}
 const frames = [];
-globalThis.requestAnimationFrame = (act) => frames.push(act);
-const frame = () => frames.splice(0).forEach((act) => act());
-
+export const requestAnimationFrame = (act) => frames.push(act);
+export const frame = () => frames.splice(0).forEach((act) => act());
+"""
+# A model that tells its listeners of a change from either side, as that of ipywidgets does; a pen; what is said.
+PAGE = """
 const state = { side: 280, pen: 26, strokes: [], answer: "<b>draw</b>", picture: new Uint8Array() };
 const listeners = {}, sent = [];
 const model = {
@@ -427,38 +444,59 @@ function show(strokes = []) {
   const pen = (name, x, y, more) => canvas.happen("pointer" + name, { ...at(x, y), ...more });
   return { canvas, undo, erase, output, root: el.children[0], pen, end };
 }
-const say = (value) => console.log(JSON.stringify(value));
+const say = (value) => tell(JSON.stringify(value));
 """
-NODE = pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+# What is told stands between <pre> and </pre>; so does an error, which the browser itself would hide.
+HTML = """<!doctype html><pre></pre><script>
+const tell = (line) => document.querySelector("pre").append(line + "\\n");
+addEventListener("error", (event) => tell(event.message));
+</script><script type="module" src="{}"></script>"""
+ENGINES = ("node", "chromium", "google-chrome")
 
 
-def browse(program, drawings=(), added=""):
-    """Run a program on PAGE; return the values that it said. It finds `drawings` on its input, as JSON.
-
-    added: goes to the end of digit_pad.js.
-    """
-    variables = {"PAD": str(ROOT / "digit_pad.js"), "ADDED": added}
-    command = ["node", "--input-type=module", "--eval", PAGE + program]
-    given = json.dumps(list(drawings))
-    done = subprocess.run(command, env=os.environ | variables, input=given, capture_output=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line, parse_int=float) for line in done.stdout.splitlines()]
+def address(text):
+    """Return an address that a module can be imported from."""
+    return "data:text/javascript;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
 
 
-@NODE
-def test_a_mistake_in_the_javascript_is_noticed():
-    for added in ("}", "throw new Error('a mistake')"):
-        with pytest.raises(AssertionError, match="SyntaxError|a mistake"):
-            browse("say(1)", added=added)
+def tell(program):
+    """Run a module in the first engine that is there; return the lines that it told."""
+    engine = next(filter(None, map(shutil.which, ENGINES)), None)
+    if engine is None:
+        said = "the pad's JavaScript is not tested: neither node nor chromium nor google-chrome is on the PATH"
+        pytest.fail(said) if os.environ.get("CI") else pytest.skip(said)
+    settings = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    if Path(engine).stem == "node":
+        done = subprocess.run([engine, "--input-type=module"], input="const tell = console.log;" + program, **settings)
+        told = done.stdout
+    else:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a process of Chromium may linger
+            page = Path(folder) / "page.html"
+            page.write_text(HTML.format(address(program)), encoding="utf-8")
+            options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", "--dump-dom"]
+            done = subprocess.run([engine, *options, page.as_uri()], **settings)
+        told = html.unescape(done.stdout.partition("<pre>")[2].partition("</pre>")[0])
+    assert told.endswith("end\n"), told + done.stderr
+    return told.splitlines()[:-1]
 
 
-@NODE
+def browse(program, drawings=()):
+    """Run a program on PAGE, with a pad of digit_pad.js and `drawings`; return the values that it said."""
+    pad = address(
+        f'import {{ document, URL, Blob, requestAnimationFrame }} from "{address(STAND_INS)}";'
+        + PAD.read_text(encoding="utf-8")
+    )
+    imports = f'import {{ Element, frame }} from "{address(STAND_INS)}"; import pad from "{pad}";'
+    given = f"const drawings = {json.dumps(list(drawings))};"
+    return [json.loads(line, parse_int=float) for line in tell(f'{imports}{given}{PAGE}{program}\ntell("end");')]
+
+
 def test_every_drawing_that_python_lets_through_is_drawn_in_the_browser():
     odd = [[], [[]], [np.empty((0, 2))], [[[1, 2]]], BLACK, SCRIBBLE, [[[-900, 1e300], [0.5, 2**63]]]]
     drawings = [check_strokes(strokes) for strokes in (*TAKEN.values(), *odd)]
     shown = browse(
         """
-        for (const strokes of JSON.parse(fs.readFileSync(0, "utf8"))) {
+        for (const strokes of drawings) {
           const first = show(strokes).canvas.drawn, { canvas } = show();
           model.set("strokes", strokes);
           say([first, canvas.drawn]);
@@ -471,7 +509,6 @@ def test_every_drawing_that_python_lets_through_is_drawn_in_the_browser():
         assert both == [[[stroke[0], *stroke] for stroke in strokes]] * 2
 
 
-@NODE
 def test_the_pen_draws_where_it_is_and_goes_on_from_frame_to_frame():
     sent, drawn = browse(
         """
@@ -492,7 +529,6 @@ def test_the_pen_draws_where_it_is_and_goes_on_from_frame_to_frame():
     assert drawn == [[stroke[0], *stroke] for stroke in sent[-1]]
 
 
-@NODE
 @pytest.mark.parametrize("button", ["button: 1", "button: 2"])
 def test_another_button_draws_nothing(button):
     assert browse(
@@ -500,7 +536,6 @@ def test_another_button_draws_nothing(button):
     ) == [[]]
 
 
-@NODE
 def test_undo_takes_the_last_stroke_and_erase_takes_all():
     sent = browse(
         """
@@ -521,7 +556,6 @@ def test_undo_takes_the_last_stroke_and_erase_takes_all():
     assert sent == [True, True, False, 4, [three, two, one, [], []], [], []]
 
 
-@NODE
 @pytest.mark.parametrize("act", ['model.set("strokes", [])', 'undo.happen("click")', 'erase.happen("click")'])
 def test_a_drawing_taken_away_while_the_pen_is_down_ends_the_stroke(act):
     after, then = browse(
@@ -538,7 +572,6 @@ def test_a_drawing_taken_away_while_the_pen_is_down_ends_the_stroke(act):
     assert after == [] and then == [[[100, 100], [120, 120]]]
 
 
-@NODE
 def test_answers_are_text_and_a_view_that_goes_listens_no_more():
     assert browse(
         """
@@ -550,3 +583,51 @@ def test_answers_are_text_and_a_view_that_goes_listens_no_more():
         say(Object.values(listeners).flat().length);
         """
     ) == ["<b>draw</b>", ["reads 7", True, "The network's layers: reads 7"], 0]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "noticed", "test"),
+    [
+        ("undo() {", "undo() {{", "SyntaxError", test_undo_takes_the_last_stroke_and_erase_takes_all),
+        ("const KEYS", "lost(); const KEYS", "lost", test_undo_takes_the_last_stroke_and_erase_takes_all),
+        ("(0, -1);\n    send", "(1);\n    send", "assert", test_undo_takes_the_last_stroke_and_erase_takes_all),
+        ("X - box.left", "Y - box.left", "assert", test_the_pen_draws_where_it_is_and_goes_on_from_frame_to_frame),
+        ("textContent = m", "innerHTML = m", "HTML", test_answers_are_text_and_a_view_that_goes_listens_no_more),
+        ("textContent = m", "innerHTML = m", "HTML", test_the_javascript_makes_no_html_and_no_program_of_a_text),
+    ],
+    ids=["syntax", "stops", "undo", "x and y", "HTML", "HTML in the text"],
+)
+def test_a_mistake_in_the_javascript_is_noticed(right, wrong, noticed, test, tmp_path, monkeypatch):
+    text = PAD.read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    monkeypatch.setattr("test_digit_pad.PAD", tmp_path / "wrong.js")
+    (tmp_path / "wrong.js").write_text(text.replace(right, wrong), encoding="utf-8")
+    with pytest.raises(AssertionError, match=noticed):
+        test()
+
+
+def only(monkeypatch, *names):
+    """Let the tests find only the engines named here, of those that are there."""
+    which = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: which(name) if name in names else None)
+
+
+def test_a_browser_says_the_same_as_node(monkeypatch):
+    browsers = [name for name in ENGINES if name != "node" and shutil.which(name)]
+    if not (shutil.which("node") and browsers):
+        pytest.skip("needs node, and chromium or google-chrome")
+    for name in ("node", browsers[0]):
+        with monkeypatch.context() as patch:
+            only(patch, name)
+            said = browse('show(drawings[0]).undo.happen("click"); frame(); say(sent); say("<ü&")', [TWO + SEVEN])
+            assert said == [[TWO], "<ü&"]
+            with pytest.raises(AssertionError, match="a mistake"):
+                browse('say(1); throw new Error("a mistake")')
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), (None, pytest.skip.Exception)])
+def test_without_node_and_a_browser_ci_fails_and_a_reader_reads_why(ci, outcome, monkeypatch):
+    only(monkeypatch)
+    monkeypatch.setenv("CI", ci) if ci else monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(outcome, match="neither node nor chromium nor google-chrome is on the PATH"):
+        browse("say(1)")

@@ -289,6 +289,7 @@ print("50 kills")
 """
 
 
+@pytest.mark.slow
 @POSIX
 def test_fifty_kills_leave_the_old_file_or_the_new_and_nothing_else(folders):
     arguments = [sys.executable, "-c", SAVES, str(folders.mine / "w.safetensors"), str(folders.system)]
@@ -299,6 +300,7 @@ def test_fifty_kills_leave_the_old_file_or_the_new_and_nothing_else(folders):
 # ------------------------------------------------------------------------------------------- networks
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch.compile's own imports
 @pytest.mark.parametrize(
     "wrap",
@@ -328,7 +330,9 @@ def lazy():
     return net
 
 
-@pytest.mark.parametrize("make", [tied, lazy, lambda: tutorial_lenet().half(), nn.Identity], ids=str)
+@pytest.mark.parametrize(
+    "make", [tied, lazy, lambda: tutorial_lenet().half(), nn.Identity], ids=["tied", "lazy", "half", "empty"]
+)
 def test_tied_lazy_half_and_empty_networks_are_saved_and_loaded(folders, make):
     net, other = make(), make()
     save_weights(net, folders.mine / "w.safetensors")

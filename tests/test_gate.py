@@ -202,6 +202,7 @@ def check_one(kept_x, shape_x, value_x, kept_y, shape_y, value_y, pair, act):
             parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
 
 
+@pytest.mark.slow
 def test_whatever_comes_is_counted_right_or_refused_in_one_sentence(reader, digits):
     UNDER_TEST[:] = reader, digits
     check_one()

@@ -52,7 +52,8 @@ def rows(table):
 # Tensors on the meta device have no memory: PyTorch computes shapes only.
 
 
-@settings(max_examples=10_000, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=1_000, deadline=None)
 @given(st.integers(1, 80), st.integers(0, 12), st.integers(0, 10**6), st.integers(1, 12))
 def test_output_size_agrees_with_conv2d(size, padding, number, stride):
     kernel_size = 1 + number % (size + 2 * padding)
@@ -61,7 +62,8 @@ def test_output_size_agrees_with_conv2d(size, padding, number, stride):
     assert layer(row).shape[3] == output_size(size, kernel_size, stride, padding)
 
 
-@settings(max_examples=10_000, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=1_000, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 10**6), st.integers(0, 80), st.integers(1, 12))
 def test_output_size_agrees_with_avgpool2d(kernel_size, number, excess, stride):
     padding = number % (kernel_size // 2 + 1)  # PyTorch allows no more when pooling
@@ -184,6 +186,7 @@ def test_state_dict_round_trip_and_weights_file(tmp_path):
     assert torch.equal(load_weights(LeNet5(), tmp_path / "net.safetensors")(images), net(images))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_partial_convolution_under_torch_compile():
     layer, maps = PartialConv2d(C3_TABLE, 5), torch.randn(2, 6, 14, 14)

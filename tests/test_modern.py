@@ -160,6 +160,7 @@ def test_the_running_average_is_another_network_with_the_same_normalisation(digi
     assert none is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AdamW", "SiLU", "elastic"])
 def test_rungs_learn(digits, name):
     net, _, history = modern.train(modern.rung(name) | {"epochs": 15, "batch_size": 20}, 0, digits)
@@ -189,6 +190,7 @@ def test_every_kind_of_run_has_its_seeds_and_its_settings(record):
     }
 
 
+@pytest.mark.slow
 def test_the_ensemble_makes_its_stored_errors(record):
     (run,) = (run for run in record["runs"] if run["kind"] == modern.ENSEMBLE)
     assert len(set(run["members"])) == 5

@@ -121,7 +121,9 @@ def store_a_widget_view(notebook):
 
 
 def exchange_a_picture(notebook):
-    outputs = [output for cell in code_cells(notebook) for output in cell.outputs if "image/png" in output.get("data", {})]
+    outputs = [
+        output for cell in code_cells(notebook) for output in cell.outputs if "image/png" in output.get("data", {})
+    ]
     outputs[0].data["image/png"] = outputs[1].data["image/png"]
 
 
@@ -282,7 +284,18 @@ def test_work_in_a_notebook_breaks_no_test(tmp_path):
     shutil.copy(path, path.with_name("Untitled.ipynb"))
     shutil.copy(path, path.with_stem(f"{path.stem}-Copy1"))
     chosen = "01_output_sizes and (keeps_the_rules or hold_the_one_address or every_exercise)"
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", chosen, "tests/test_notebooks.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        chosen,
+        "tests/test_notebooks.py",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0 and "\n3 passed" in done.stdout, done.stdout
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock, Timeout
 
 from experiments import record
 from tools.notebook_rules import ROOT
@@ -126,7 +127,40 @@ def test_a_checkpoint_and_a_record_are_whole_or_as_they_were(results, monkeypatc
         with pytest.raises(OSError, match=f"{path.name} cannot be written: No space left on device"):
             act(path, {"runs": [1]})
     assert [(results / name).read_bytes() for name in ("a.pt", "a.json")] == before
-    assert sorted(path.name for path in results.iterdir()) == ["a.json", "a.pt"]
+    assert sorted(path.name for path in results.iterdir()) == ["SHA256SUMS", "a.json", "a.pt", "unfinished"]
+
+
+def sums(folder):
+    """Return the checksums that a folder of records should have."""
+    paths = sorted(folder.glob("*.json"))
+    return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths)
+
+
+def test_each_record_has_one_checksum_which_changes_with_it(results):
+    for name, runs in (("b", []), ("a", []), ("b", [1])):
+        record.write_record(results / f"{name}.json", {"runs": runs})
+        assert (results / "SHA256SUMS").read_text(encoding="utf-8") == sums(results)
+
+
+def test_checksums_are_written_under_a_lock(results, monkeypatch):
+    def write(path, content):
+        if path.name == "SHA256SUMS":
+            with pytest.raises(Timeout), FileLock(results / "unfinished" / "SHA256SUMS.lock", timeout=0):
+                pass
+        written.append(path.name)
+
+    written = []
+    monkeypatch.setattr(record, "write_whole", write)
+    record.write_record(results / "a.json", {"runs": []})
+    assert written == ["a.json", "SHA256SUMS"]
+
+
+def test_the_checksum_of_another_record_stays_what_it_was(results):
+    record.write_record(results / "a.json", {"runs": []})
+    before = sums(results)
+    (results / "a.json").write_text("changed by hand", encoding="utf-8")
+    record.write_record(results / "b.json", {"runs": []})
+    assert (results / "SHA256SUMS").read_text(encoding="utf-8").startswith(before)
 
 
 # A process that does what it reads, a line each, and says when it is done; a slow run waits for another line.
@@ -211,3 +245,4 @@ def test_two_processes_do_no_run_twice_lose_none_and_one_does_what_another_that_
     other.say("go on")
     other.heard("done")
     assert sorted(stored(tmp_path / "demo.json")) == sorted([*expected, ("slow", 1, 1)])
+    assert (tmp_path / "SHA256SUMS").read_text(encoding="utf-8") == sums(tmp_path)

@@ -69,6 +69,7 @@ def test_without_a_compiler_one_sentence_says_so(monkeypatch):
 # --------------------------------------------------------------------------------------------- the rungs
 
 
+@pytest.mark.slow
 def test_every_rung_takes_the_steps_of_the_plain_loop(compiler, digits):
     """640 digits in batches of 64 and 21 left over, twice: the same losses, right answers and weights."""
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(digits[1])))[:661]
@@ -86,6 +87,7 @@ def test_every_rung_takes_the_steps_of_the_plain_loop(compiler, digits):
             assert accuracy == pytest.approx(plain_accuracy, abs=0.005), name
 
 
+@pytest.mark.slow
 def test_a_schedule_acts_inside_the_steps_that_a_graph_repeats(compiler, digits):
     """On CUDA this records and replays a graph; elsewhere the same steps run without one."""
     images, labels = digits
@@ -116,6 +118,7 @@ def test_one_cycle():
     assert 0 < lrs[-1] < 0.001 and 0 < lrs[0] < 0.001
 
 
+@pytest.mark.slow
 def test_quick_training_learns_and_repeats_itself(compiler):
     data = load_mnist(train=False, scaling="paper", device=pick_device())
     recipe = {"epochs": 1, "batch_size": 64, "lr": 0.01}

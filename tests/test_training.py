@@ -94,6 +94,7 @@ def test_fit_takes_the_steps_of_a_plain_loop(few):
     assert len(history["seconds"]) == 1 and history["seconds"][0] > 0
 
 
+@pytest.mark.slow
 def test_fit_learns(test_split):
     part = test_split[0][:5000], test_split[1][:5000]
     rest = test_split[0][5000:], test_split[1][5000:]
@@ -415,6 +416,7 @@ def text(messages):
     return "".join(content["text"] for content in of_type(messages, "stream"))
 
 
+@pytest.mark.slow
 def test_the_live_plot_redraws_in_place(kernel):
     messages = kernel("history = fit(tutorial_lenet(), train, test, epochs=1)")
     shown, updates = of_type(messages, "display_data"), of_type(messages, "update_display_data")
@@ -425,6 +427,7 @@ def test_the_live_plot_redraws_in_place(kernel):
     assert not of_type(messages, "clear_output") and not of_type(messages, "error")
 
 
+@pytest.mark.slow
 def test_interrupting_the_kernel_keeps_history_weights_and_plot(kernel):
     messages = kernel("net = tutorial_lenet()\nhistory = fit(net, train, test, epochs=50)", interrupt_at="display_data")
     assert "Interrupted in epoch 1 of 50" in text(messages)
@@ -436,6 +439,7 @@ def test_interrupting_the_kernel_keeps_history_weights_and_plot(kernel):
 # -------------------------------------------------------------------------------------------- the import
 
 
+@pytest.mark.slow
 def test_importing_lenet_utils_loads_no_large_package_beside_torch_torchvision_and_matplotlib():
     listing = (
         "import sys, torch, torchvision, matplotlib.pyplot, IPython; before = set(sys.modules); import lenet_utils; "
