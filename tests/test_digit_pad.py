@@ -310,6 +310,15 @@ def test_the_view_shows_every_map_where_it_says(view):
         assert np.array_equal((part[..., 0] > part[..., 2])[clear], (cells.numpy() > 0)[clear])  # orange, or blue
 
 
+@pytest.mark.parametrize(("name", "strokes"), [("seven", SEVEN), ("empty", [])])
+def test_the_view_is_the_stored_picture(name, strokes, view):
+    """Pixel by pixel, but for rounding between shades; what is meant to look otherwise is looked at and stored anew."""
+    stored, drawn = ROOT / "tests" / "pictures" / f"view_{name}.png", view(prepare(strokes))[0]
+    expected, found = (np.asarray(Image.open(file)).astype(int) for file in (stored, io.BytesIO(drawn)))
+    assert found.shape == expected.shape
+    assert (np.abs(found - expected).max(axis=2) > 4).sum() <= 20, f"it is no longer {stored.name}"
+
+
 @pytest.mark.parametrize("number", range(10))
 def test_the_view_writes_the_answer_and_each_distance_in_its_place(number, view, monkeypatch):
     """Distances that rise from left to right, with the least at one digit: only there is the number orange."""
