@@ -24,6 +24,7 @@ from digit_pad import (
     SIDE,
     DigitPad,
     LayerView,
+    _ramp,
     check_strokes,
     layer_activations,
     network_input,
@@ -41,9 +42,13 @@ BLACK = [[[x, 0], [x, SIDE]] for x in range(0, SIDE + 1, PEN // 2)]
 SCRIBBLE = np.random.default_rng(0).integers(0, SIDE + 1, (20, 300, 2)).tolist()
 
 
+def new_view():
+    return LayerView(load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors"))
+
+
 @pytest.fixture(scope="module")
 def view():
-    return LayerView(load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors"))
+    return new_view()
 
 
 def centre_of_mass(digit):
@@ -310,10 +315,18 @@ def test_the_view_shows_every_map_where_it_says(view):
         assert np.array_equal((part[..., 0] > part[..., 2])[clear], (cells.numpy() > 0)[clear])  # orange, or blue
 
 
+def test_shades_run_evenly_from_colour_to_colour():
+    assert np.array_equal(_ramp(["#FFFFFF", "#000000"]), np.arange(255, -1, -1)[:, None].repeat(3, axis=1))
+    ramp = _ramp(["#0A0B0C", "#FFFFFF", "#D55E00"])
+    assert ramp.dtype == np.uint8 and ramp.shape == (256, 3)
+    ends = ramp[[0, 127, 128, 255]].tolist()
+    assert ends == [[10, 11, 12], [254, 254, 254], [255, 254, 254], [213, 94, 0]]
+
+
 @pytest.mark.parametrize(("name", "strokes"), [("seven", SEVEN), ("empty", [])])
-def test_the_view_is_the_stored_picture(name, strokes, view):
+def test_the_view_is_the_stored_picture(name, strokes):
     """Pixel by pixel, but for rounding between shades; what is meant to look otherwise is looked at and stored anew."""
-    stored, drawn = ROOT / "tests" / "pictures" / f"view_{name}.png", view(prepare(strokes))[0]
+    stored, drawn = ROOT / "tests" / "pictures" / f"view_{name}.png", new_view()(prepare(strokes))[0]
     expected, found = (np.asarray(Image.open(file)).astype(int) for file in (stored, io.BytesIO(drawn)))
     assert found.shape == expected.shape
     assert (np.abs(found - expected).max(axis=2) > 4).sum() <= 20, f"it is no longer {stored.name}"

@@ -52,13 +52,16 @@ def test_images_are_drawn_in_rows_under_their_titles():
 
 
 def test_runs_are_read_by_kind_in_the_order_of_their_seeds(tmp_path, monkeypatch):
-    runs = [{"kind": "a", "seed": 1}, {"kind": "b"}, {"kind": "a", "seed": 0}]
+    runs = [{"kind": "a", "seed": 1}, {"kind": "b"}, {"kind": "a", "seed": 0}, {"kind": "b", "seed": 0}]
     (tmp_path / "results").mkdir()
     (tmp_path / "results/demo.json").write_text(json.dumps({"machine": "here", "runs": runs}), encoding="utf-8")
     monkeypatch.setattr(lu, "ROOT", tmp_path)
     record, by_kind = lu.read_runs("demo")
     assert record["machine"] == "here"
-    assert by_kind == {"a": [{"kind": "a", "seed": 0}, {"kind": "a", "seed": 1}], "b": [{"kind": "b"}]}
+    assert by_kind == {
+        "a": [{"kind": "a", "seed": 0}, {"kind": "a", "seed": 1}],
+        "b": [{"kind": "b"}, {"kind": "b", "seed": 0}],
+    }
 
 
 @pytest.mark.parametrize(("make", "size", "best"), [(tutorial_lenet, 28, "argmax"), (LeNet5, 32, "argmin")])

@@ -156,6 +156,11 @@ def test_partial_convolution_takes_any_legal_table(outputs, inputs, kernel_size,
         assert torch.equal(moved, table[:, j])
 
 
+def test_the_layers_of_1998_say_what_they_are():
+    assert repr(PartialConv2d(C3_TABLE, 5)) == "PartialConv2d(6, 16, kernel_size=5, kernels=60 of 96)"
+    assert repr(Subsample(6)) == "Subsample(6)"
+
+
 def test_partial_convolution_passes_gradcheck():
     layer = PartialConv2d(random_table(4, 3, seed=1), 2).double()
     maps = torch.randn(2, 3, 4, 4, dtype=torch.double, requires_grad=True)

@@ -199,6 +199,52 @@ def test_the_ensemble_makes_its_stored_errors(record):
     assert (modern.ensemble_classes(nets, images) != labels).sum() == run["test_errors"]
 
 
+class Sure(nn.Module):
+    """Gives each of 260 images, in order, the logits that are its own; in training mode it would give none."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.tensor(logits)
+
+    def forward(self, images):
+        assert not self.training and not torch.is_grad_enabled()
+        return self.logits.repeat(len(images), 1)
+
+
+def test_an_ensemble_takes_the_mean_of_probabilities_not_of_logits_nor_of_votes():
+    nets = [Sure([0.0, 9.0, 8.9]), Sure([0.0, 0.1, 0.0]), Sure([30.0, 0.0, 29.9])]
+    # About (0, .52, .48), (.32, .36, .32) and (.52, 0, .48): the third class has most, and is no network's first.
+    assert modern.ensemble_classes(nets, torch.zeros(260, 1, 32, 32)).tolist() == [2] * 260
+
+
+def test_the_ensemble_is_added_once_its_networks_are_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(experiment_record, "RESULTS", tmp_path)
+    monkeypatch.setattr(experiment_record, "CHECKPOINTS", tmp_path)
+    path, load = tmp_path / "modern_lenet.json", {"size": 32, "scaling": "paper"}
+    stored = json.loads((ROOT / "results/modern_lenet.json").read_text(encoding="utf-8"))
+    runs = [run for run in stored["runs"] if run["kind"] == "60 epochs"]
+    images, labels = (part[:500] for part in load_mnist(train=False, **load))
+    asked = []
+    monkeypatch.setattr(modern, "load_mnist", lambda **options: asked.append(options) or (images, labels))
+    for found in ([], runs[:4]):
+        path.write_text(json.dumps({"runs": found}), encoding="utf-8")
+        modern.add_ensemble()
+        assert json.loads(path.read_text(encoding="utf-8"))["runs"] == found
+    path.unlink()
+    modern.add_ensemble()
+    assert not path.exists() and asked == []
+    other = {"kind": "elastic", "weights": "weights/modern_lenet/elastic_seed0.safetensors"}
+    path.write_text(json.dumps({"runs": [*runs, other]}), encoding="utf-8")
+    modern.add_ensemble()
+    nets = [load_weights(modern_lenet(), ROOT / run["weights"]) for run in runs]
+    errors = (modern.ensemble_classes(nets, images) != labels).sum().item()
+    added = {"kind": modern.ENSEMBLE, "members": [run["weights"] for run in runs], "test_errors": errors}
+    assert json.loads(path.read_text(encoding="utf-8"))["runs"] == [*runs, other, added]
+    assert asked == [{"train": False} | load] and capsys.readouterr().out == f"ensemble of five: {errors} errors\n"
+    modern.add_ensemble()
+    assert len(asked) == 1
+
+
 def test_no_choice_looked_at_the_test_set():
     choices = json.loads((ROOT / "results/modern_lenet_choices.json").read_text(encoding="utf-8"))["runs"]
     for run in choices:

@@ -242,8 +242,13 @@ def test_seeds_and_device():
     first = numbers()
     seed_everything(3)
     assert numbers() == first
-    assert pick_device().type in ("cuda", "mps", "cpu")
-    assert (pick_device().type == "cuda") == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(("cuda", "mps", "best"), [(1, 1, "cuda"), (1, 0, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
+def test_the_fastest_device_at_hand_is_picked(cuda, mps, best, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: bool(cuda))
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: bool(mps))
+    assert pick_device() == torch.device(best)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +259,8 @@ def test_seeds_and_device():
         (4, 5, "Not yet"),
         (0.50001, 0.5, "Correct"),
         (0.51, 0.5, "Not yet"),
+        (0.5001, 0.5, "Not yet"),
+        (340_909, 340_908, "Not yet"),
         (np.int64(5), 5, "Correct"),
         (torch.tensor(5), 5, "Correct"),
         ("5", 5, "Not yet"),
