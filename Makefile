@@ -15,7 +15,7 @@ INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN)
 export GOMP_SPINCOUNT ?= 1000
 export KMP_BLOCKTIME ?= 0
 
-.PHONY: help lab test test-colab test-browser lint lock notebook address clean
+.PHONY: help lab test test-colab test-browser lint lock notebook bench mutants address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -27,6 +27,8 @@ help:
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
 	@echo "make results-NAME               do what results/NAME.json lacks (minutes to hours; goes on where it stopped);"
 	@echo "                                NAME is $(EXPERIMENTS)"
+	@echo "make bench                      measure the ratios of speed that the notebooks print; writes results/bench_*.json"
+	@echo "make mutants                    make mistakes on purpose and list those that no test notices (hours)"
 	@echo "make lock                       renew requirements.lock after a change of requirements.txt, with uv from PyPI"
 	@echo "                                (LOCK_ARGS=--upgrade takes newer versions of what is not pinned there)"
 	@echo "make address URL=https://...    write the repository's web address wherever it stands (without URL: origin's)"
@@ -52,7 +54,7 @@ $(VENV)-colab/installed: tools/colab_environment.py | $(VENV)/installed
 
 test-colab: $(VENV)-colab/installed
 	@cat $(VENV)-colab/report.txt
-	$(RUN) -m pytest -m colab tests/test_colab.py
+	$(RUN) -m pytest -m colab -n0 -rP tests/test_colab.py
 
 # Playwright and scikit-image in an environment of their own, everything else by a link to .venv.
 $(VENV)-browser/installed: $(VENV)/installed
@@ -101,12 +103,14 @@ $(VENV)-mutants/installed: $(VENV)/installed
 	$(VENV)-mutants/bin/python -m pip install --disable-pip-version-check --quiet mutmut==3.8.1
 	touch $@
 
+# The step of 1998 as it is written, not compiled; a thread a process, because there are as many processes as cores.
 mutants: $(VENV)-mutants/installed
-	$(RUN) -m tools.mutants
+	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(VENV)-mutants/bin/mutmut run
 	$(RUN) -m tools.mistakes
+	$(VENV)-mutants/bin/python -m tools.mutants
 
 address: $(VENV)/installed
 	$(RUN) -m tools.repository_address $(URL)
 
 clean:
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-lock tests/screenshots data/MNIST/raw/*-ubyte
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-lock $(VENV)-mutants mutants tests/screenshots data/MNIST/raw/*-ubyte

@@ -14,6 +14,7 @@ import statistics
 import nbformat
 import torch
 from paper_facts import fact
+from stored import RECORDS
 from torch.optim.lr_scheduler import OneCycleLR
 
 import digit_pad
@@ -76,8 +77,8 @@ def by_others(name):
 
 
 def text_of(name):
-    """Return the text of a file of the project."""
-    return (ROOT / name).read_text(encoding="utf-8")
+    """Return the text of a file of the project, of a notebook as last committed."""
+    return committed(ROOT / name) if name.endswith(".ipynb") else (ROOT / name).read_text(encoding="utf-8")
 
 
 def the(pattern, name):
@@ -208,8 +209,7 @@ def spinning():
 
 def made_with(name):
     """Return the one version of Python, say, that all records name."""
-    records = (path.stem for path in (ROOT / "results").glob("*.json"))
-    (version,) = {lenet_utils.read_runs(record)[0]["versions"][name] for record in records}
+    (version,) = {lenet_utils.read_runs(path.stem)[0]["versions"][name] for path in RECORDS}
     return version
 
 

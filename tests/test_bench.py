@@ -1,8 +1,11 @@
-"""The comparisons of `make bench`: their roads do the same work, in turns, and the ratios are those of the rounds."""
+"""The comparisons of `make bench`: roads are timed in turns, and the ratios are those of the rounds."""
+
+import json
 
 import pytest
 
 from experiments import bench
+from tools.notebook_rules import ROOT
 
 
 def test_roads_are_timed_in_turns(monkeypatch):
@@ -41,3 +44,15 @@ def test_the_frequency_is_read_or_not_known(monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setattr(bench, "Path", lambda name: tmp_path / "none")
     assert bench.megahertz() is None
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("bench_*.json")), ids=lambda path: path.stem)
+def test_stored_ratios_are_those_of_the_stored_rounds(path):
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    assert stored["command"] == "python -m experiments.bench runs"
+    assert {run["kind"] for run in stored["runs"]} <= set(bench.RUNS)
+    for run in stored["runs"]:
+        rounds = run["digits_per_second"]
+        assert {len(found) for found in rounds.values()} == {bench.ROUNDS} and run["vectors"]
+        for name, ratios in bench.ratios(rounds).items():
+            assert run["ratio_to_the_first"][name] == pytest.approx(ratios, abs=0.02)

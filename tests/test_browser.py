@@ -25,7 +25,7 @@ from tools.notebook_rules import NOTEBOOKS, ROOT, code_cells
 
 pytestmark = pytest.mark.browser
 SCREENSHOTS = ROOT / "tests" / "screenshots"
-TOKEN = "browser-test"
+TOKEN = f"browser-test-{os.getpid()}"  # each worker has a JupyterLab of its own
 PATIENCE = 300  # seconds for what takes one: another program may have taken the cores
 SETTINGS = {
     # Every cell is in the page, and not only those in sight.
@@ -50,7 +50,8 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"--no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port={port} --IdentityProvider.token={TOKEN}"
+    options = f"--no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port={port} --ServerApp.port_retries=0"
+    options += f" --IdentityProvider.token={TOKEN}"
     places = {
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "work",

@@ -8,12 +8,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import nbformat
 import pytest
 import yaml
 
 from tools.notebook_rules import NOTEBOOKS, ROOT, code_cells
+
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
 
 MAKE = pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="needs make and sh")
 TARGETS = ["test", "lint", "test-colab", "test-browser"]
@@ -83,6 +86,7 @@ def collected():
 
 def test_no_option_selects_tests_but_the_markers_of_other_targets(collected):
     """Wherever it stands: in the recipe, in pyproject.toml or in another file that pytest reads."""
+    assert TOML["addopts"].count("--dist ") == TOML["addopts"].count("--dist loadfile") == 1, "cells share a kernel"
     options = {name: value for name, value in collected["options"].items() if name not in HARMLESS_NAMES}
     assert set(options.pop("markexpr").split(" and ")) == {f"not {marker}" for marker in DESELECTED}
     of_this_test = {"collectonly": True, "plugins": ["no:cacheprovider"]}

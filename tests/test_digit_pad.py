@@ -265,6 +265,35 @@ def test_network_input_refuses_all_but_a_digit(digit, said):
         network_input(digit)
 
 
+def framed(border, middle, edges=("top", "bottom", "left", "right")):
+    """Return a digit of `middle` with some of its edges in the shade `border`."""
+    digit = np.full((28, 28), middle, np.uint8)
+    places = {"top": np.s_[0], "bottom": np.s_[-1], "left": np.s_[:, 0], "right": np.s_[:, -1]}
+    for edge in edges:
+        digit[places[edge]] = border
+    return digit
+
+
+@pytest.mark.parametrize(
+    "digit",
+    [
+        framed(255, 0), framed(128, 0), framed(200, 80),
+        framed(255, 0, ("top", "left")), framed(255, 0, ("bottom", "right")),
+    ],
+)  # fmt: skip
+def test_network_input_refuses_what_is_dark_on_light_at_most_of_the_border(digit):
+    expected = "This digit is dark on light, MNIST's are ink 255 on 0: prepare_image turns a picture round."
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        network_input(digit)
+
+
+@pytest.mark.parametrize(
+    "digit", [framed(127, 0), framed(200, 100), framed(200, 150), framed(255, 255), framed(100, 0)]
+)
+def test_network_input_takes_a_digit_whose_border_is_no_background(digit):
+    assert network_input(digit).shape == (1, 1, 32, 32)
+
+
 @pytest.mark.parametrize("change", [lambda digit: digit[::-1], np.asfortranarray, torch.tensor])
 def test_network_input_takes_a_digit_however_it_lies_in_memory(change):
     digit = change(prepare(SEVEN))
@@ -313,6 +342,11 @@ def test_the_view_shows_every_map_where_it_says(view):
         part = shown[2 * y : 2 * (y + size * height) : 2 * size, 2 * x : 2 * (x + size * width) : 2 * size].astype(int)
         clear = cells.numpy().__abs__() > 0.1
         assert np.array_equal((part[..., 0] > part[..., 2])[clear], (cells.numpy() > 0)[clear])  # orange, or blue
+
+
+def test_the_view_refuses_all_but_a_lenet5():
+    with pytest.raises(ValueError, match=r"^LayerView draws the layers of a LeNet5, not of a Linear\.$"):
+        LayerView(torch.nn.Linear(2, 2))
 
 
 def test_shades_run_evenly_from_colour_to_colour():

@@ -19,6 +19,12 @@ from tools.notebook_rules import ROOT
 TRAINING, VALIDATION, ALL, TEST = range(50_000), range(50_000, 60_000), range(60_000), range(-10_000, 0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_the_digits():
+    yield
+    marked_digits.cache_clear()  # a gigabyte, in a worker that goes on with other files
+
+
 @functools.cache
 def marked_digits(train, **options):
     """Return a split whose images bear their place in the first pixel: 0 to 59,999, test digits -10,000 to -1."""

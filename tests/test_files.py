@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from full_disk import full_disk
+from stored import RECORDS
 from torch import nn
 
 import lenet_utils
@@ -22,7 +23,6 @@ from lenet_utils import load_weights, save_weights
 from tools.notebook_rules import ROOT
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, modes or signals")
-RECORDS = sorted((ROOT / "results").glob("*.json"))
 STORED = ROOT / "weights/original_1998/60000_seed0.safetensors"
 
 
@@ -392,7 +392,9 @@ def test_one_flipped_bit_in_a_stored_network_is_noticed(stored, monkeypatch):
     before = {name: value.clone() for name, value in other.state_dict().items()}
     monkeypatch.chdir(stored.parent)
     for path in (stored, stored.name, stored.parent / ".." / "original_1998" / stored.name):
-        with pytest.raises(ValueError, match="is not the file of its record: its SHA-256 is .*, expected ") as raised:
+        with pytest.raises(
+            ValueError, match=r"is not the file of its record: its SHA-256 is .*, expected .*\. `git checkout` of it"
+        ) as raised:
             load_weights(other, path)
         assert_one_sentence(raised, path)
     assert all(torch.equal(before[name], value) for name, value in other.state_dict().items()) and not equal(net, other)

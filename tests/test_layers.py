@@ -403,6 +403,14 @@ def test_layer_table_says_what_it_cannot_count():
     assert layer_table(nn.Sequential(nn.Conv2d(1, 1, (3, 5)))).receptive_field.isna().all()
 
 
+def test_layer_table_of_networks_without_parameters_or_maps():
+    table = layer_table(nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(3)), (2, 12, 12))
+    assert table.output.tolist() == [(2, 6, 6), (2, 2, 2)] and table.receptive_field.tolist() == [2, 6]
+    table = layer_table(nn.Sequential(nn.Linear(784, 100), nn.Linear(100, 10)), (784,))
+    assert table.connections.tolist() == [78_500, 1_010] and table.receptive_field.isna().all()
+    assert table.dtypes.tolist()[2:] == ["int64", "Int64", "Int64", "Int64"]
+
+
 class PoolsInForward(nn.Module):
     """Has a step that is no layer, a layer that runs twice and, if asked, parameters outside the layers."""
 

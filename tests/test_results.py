@@ -9,6 +9,7 @@ from unittest.mock import ANY
 
 import pytest
 import torch
+from stored import RECORDS
 
 from experiments import busy_machine, c3_tables, modern_lenet, original_1998, speed, tutorial_lenet
 from experiments import record as experiment_record
@@ -16,7 +17,6 @@ from experiments.networks import build
 from lenet_utils import count_errors, load_mnist, load_weights
 from tools.notebook_rules import ROOT
 
-RECORDS = sorted((ROOT / "results").glob("*.json"))
 STORED = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RECORDS}
 RUNS = [
     pytest.param(run, id=f"{name}, {run['kind']}, seed {run['seed']}")
@@ -67,7 +67,8 @@ def test_a_record_says_how_it_was_made(name):
 
 
 def test_every_record_has_its_checksum():
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in RECORDS]
+    paths = sorted((ROOT / "results").glob("*.json"))
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
     assert (ROOT / "results" / "SHA256SUMS").read_text(encoding="utf-8") == "".join(lines)
 
 

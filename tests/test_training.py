@@ -4,6 +4,7 @@ import itertools
 import math
 import queue
 import random
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from jupyter_client.manager import start_new_kernel
 from torch import nn
@@ -302,6 +304,33 @@ def test_load_refuses_what_is_not_a_weights_file(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="w.safetensors is not a weights file in safetensors format"):
         load_weights(fresh(), tmp_path / "w.safetensors")
+
+
+def test_load_says_why_a_file_cannot_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_weights(tutorial_lenet(), path)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(PermissionError, match=rf"^{re.escape(str(path))} cannot be read: Permission denied\.$"):
+        load_weights(tutorial_lenet(), path)
+
+
+def test_load_refuses_a_file_without_a_networks_name(tmp_path):
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(tutorial_lenet().state_dict(), path)
+    said = r"w\.safetensors holds the weights of an unnamed network, not of tutorial_lenet\(\)\.$"
+    with pytest.raises(ValueError, match=said):
+        load_weights(tutorial_lenet(), path)
+
+
+def test_a_folder_named_like_a_record_has_no_checksums(tmp_path):
+    path = tmp_path / "original_1998" / "60000_seed0.safetensors"
+    path.parent.mkdir()
+    save_weights(tutorial_lenet(), path)
+    load_weights(tutorial_lenet(), path)
 
 
 def test_load_names_a_missing_file(tmp_path):

@@ -1,6 +1,6 @@
 """Mistakes made on purpose where no tool for mutation testing reaches: each must make a test fail.
 
-python -m tools.mistakes              make each on a copy of the project; print those that no test notices
+python -m tools.mistakes              make each on a copy of the last commit; print those that no test notices
 python -m tools.mistakes README       only those whose line has "README" in it
 
 A mistake is a file, a piece of its text (the first such piece), what stands there instead, and the tests that are to
@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from queue import Queue
 
 from tools.notebook_rules import ROOT
 
 PAD, FIGURES, RESULTS = "tests/test_digit_pad.py", "tests/test_figures.py", "tests/test_results.py"
+CHECKSUM = f"{RESULTS} -k checksum"  # for what only a checksum can notice; elsewhere it is made to fit
 CONFIGURATION, SHORT = "tests/test_configuration.py", "tests/test_experiments.py"
 NOTEBOOKS, TRAINING, LAYERS = "tests/test_notebooks.py", "tests/test_training.py", "tests/test_layers.py"
 ORIGINAL, MODERN, SPEED = "tests/test_original.py", "tests/test_modern.py", "tests/test_speed.py"
@@ -84,19 +86,19 @@ TEXT = [
     ("experiments/speed.py", 'RECIPE = {"epochs": 3', 'RECIPE = {"epochs": 4', RESULTS),
     ("experiments/convolutions.cpp", "0.25f", "0.26f", SPEED),
     # Records.
-    ("results/tutorial_lenet.json", "AMD EPYC", "AMD Ryzen", RESULTS),
+    ("results/tutorial_lenet.json", "AMD EPYC", "AMD Ryzen", CHECKSUM),
     ("results/c3_tables.json", "2 threads", "2", RESULTS),
     ("results/modern_lenet.json", '"date": "2026-', '"date": "2062-', RESULTS),
     ("results/modern_lenet.json", '"torch": "2.14.1', '"torch": "2.11.0', RESULTS),
-    ("results/tutorial_lenet.json", "0.9634", "0.9364", RESULTS),
+    ("results/tutorial_lenet.json", "0.9634", "0.9364", CHECKSUM),
     ("results/original_1998.json", '"j": 0.1', '"j": 0.2', RESULTS),
     ("results/modern_lenet_choices.json", '"weight_decay": 0.01', '"weight_decay": 0.0', RESULTS),
     ("results/original_1998.json", '"test_errors": 126', '"test_errors": 125', RESULTS),
-    ("results/speed_choices.json", '"validation_errors": 94', '"validation_errors": 49', RESULTS),
-    ("results/busy_machine.json", '"no setting": 8167', '"no setting": 9167', RESULTS),
+    ("results/speed_choices.json", '"validation_errors": 94', '"validation_errors": 49', CHECKSUM),
+    ("results/busy_machine.json", '"no setting": 8167', '"no setting": 9167', CHECKSUM),
     ("results/c3_tables.json", '"111111"', '"111110"', RESULTS),
     ("results/modern_lenet.json", '"seed": 1', '"seed": 0', RESULTS),
-    ("results/SHA256SUMS", "tutorial_lenet.json", "tutorial.json", RESULTS),
+    ("results/SHA256SUMS", "tutorial_lenet.json", "tutorial.json", CHECKSUM),
     # What is written about them, and about the paper.
     ("README.md", "340,908", "340,980", FIGURES),
     ("README.md", "345,308", "345,380", FIGURES),
@@ -190,10 +192,11 @@ FILES = [
 ]
 
 
-COMMIT = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--all", "--message"]
+SETTINGS = ("user.name=t", "user.email=t@localhost", "commit.gpgsign=false", "core.hooksPath=")
+COMMIT = ["git", *(part for one in SETTINGS for part in ("-c", one)), "commit", "--quiet", "--all", "--message"]
 
 
-def replacement(name, old, new):
+def replacement(name, old, new, fit_checksum):
     """Return a function that makes the mistake of a line of TEXT in the copy at `folder`."""
 
     def make(folder):
@@ -201,20 +204,32 @@ def replacement(name, old, new):
         text = path.read_text(encoding="utf-8")
         assert old in text, f"{name} has no {old!r}: bring tools/mistakes.py up to date"
         path.write_text(text.replace(old, new, 1), encoding="utf-8", newline="\n")
+        if path.suffix == ".json" and fit_checksum:
+            sums = folder / "results" / "SHA256SUMS"
+            before, after = (sha256(content).hexdigest() for content in (text.encode(), path.read_bytes()))
+            sums.write_text(sums.read_text(encoding="utf-8").replace(before, after), encoding="utf-8", newline="\n")
 
     return make
 
 
 def all_mistakes():
     """Return each mistake in words, the function that makes it, and the tests that are to notice."""
-    text = [(f"{name}: {old!r} -> {new!r}", replacement(name, old, new), tests) for name, old, new, tests in TEXT]
+    text = [
+        (f"{name}: {old!r} -> {new!r}", replacement(name, old, new, tests != CHECKSUM), tests)
+        for name, old, new, tests in TEXT
+    ]
     return text + [(make.__name__.replace("_", " "), make, tests) for make, tests in FILES]
 
 
 def run(folder, tests):
     """Return the exit status of the tests in `folder`, 1 where one failed, and what pytest printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests.split()]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", timeout=1200
+        )
+    except subprocess.TimeoutExpired:  # a loop without an end is noticed, too
+        return 1, "no end"
     return done.returncode, done.stdout
 
 
@@ -233,7 +248,7 @@ def notices(mistake, folders):
         print(f"{'noticed ' if status else 'SURVIVED'}  {words}", flush=True)
         return status != 0
     finally:
-        subprocess.run(["git", "reset", "--quiet", "--hard", "origin/HEAD"], cwd=folder, check=True)
+        subprocess.run(["git", "reset", "--quiet", "--hard", "unspoilt"], cwd=folder, check=True)
         folders.put(folder)
 
 
@@ -244,6 +259,7 @@ def main():
         for number in range(2):
             folder = Path(temporary) / str(number)
             subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+            subprocess.run(["git", "tag", "unspoilt"], cwd=folder, check=True)
             folders.put(folder)
         every = " ".join(sorted({test for *_, tests in chosen for test in tests.split()}))
         status, printed = run(folders.queue[0], every)
