@@ -344,6 +344,15 @@ def test_the_view_shows_every_map_where_it_says(view):
         assert np.array_equal((part[..., 0] > part[..., 2])[clear], (cells.numpy() > 0)[clear])  # orange, or blue
 
 
+def test_a_cell_beyond_the_scale_has_its_last_colour(view):
+    canvas = np.zeros((2 * view.height, 2 * view.width, 3), np.uint8)
+    ramp = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
+    view._paint(canvas, "c5", torch.tensor([[-9.0, 0.0, 1 / 256, 0.5, 1.0, 1.1, 9.0]]), ramp, 0.0, 1.0)
+    x, y, size = (2 * number for number in view.places["c5"])
+    assert canvas[y : y + size, x : x + 7 * size : size, 0].tolist() == [[0, 0, 0, 127, 255, 255, 255]] * size
+    assert canvas.sum() == canvas[y : y + size, x : x + 7 * size].sum()
+
+
 def test_the_view_refuses_all_but_a_lenet5():
     with pytest.raises(ValueError, match=r"^LayerView draws the layers of a LeNet5, not of a Linear\.$"):
         LayerView(torch.nn.Linear(2, 2))

@@ -107,6 +107,18 @@ def test_output_size_refuses_the_illegal_with_the_numbers(arguments, named):
     assert all(text in str(caught.value) for text in named)
 
 
+def test_output_size_at_its_limits():
+    assert [output_size(*case) for case in ((1, 1), (5, 5), (4, 5, 1, 1), (4, 6, 9, 1))] == [1, 1, 2, 1]
+    assert [output_size(8, 1, stride) for stride in (1, 2, 3, 7, 8)] == [8, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(("name", "least"), [("size", 1), ("kernel_size", 1), ("stride", 1), ("padding", 0)])
+def test_output_size_names_what_is_out_of_range(name, least):
+    for bad in (least - 1, 2.0, True):
+        with pytest.raises(ValueError, match=rf"^{name} must be a whole number of at least {least}, not {bad}\.$"):
+            output_size(**{"size": 32, "kernel_size": 5, name: bad})
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.integers(1, 50), st.integers(0, 10), st.integers(1, 50), st.integers(1, 9))
 def test_output_size_refuses_every_window_that_does_not_fit(size, padding, excess, stride):
