@@ -37,6 +37,11 @@ def test_a_claim_shows_what_was_found(found, capsys):
     assert capsys.readouterr().out == f"C1: {found}\n"
 
 
+def test_training_is_blue_and_test_is_orange():
+    """As the notebooks' words and stored pictures have it; "#RRGGBB"."""
+    assert lu.COLOURS["train"][1:3] < lu.COLOURS["train"][5:] and lu.COLOURS["test"][1:3] > lu.COLOURS["test"][5:]
+
+
 def test_images_are_drawn_in_rows_under_their_titles():
     images = [np.full((4, 5), number) for number in range(4)]
     lu.show_images(

@@ -329,6 +329,8 @@ def test_lenet5_starts_within_2_4_over_the_root_of_the_fan_in():
         for values in (layer.weight, layer.bias):
             assert values.abs().max() <= 2.4 / fan_in**0.5
         assert layer.weight.abs().max() > 0.9 * 2.4 / fan_in**0.5
+    for layer, fan_in in ((net.c5, 400), (net.f6, 120)):  # of whose biases there are many
+        assert layer.bias.abs().max() > 0.8 * 2.4 / fan_in**0.5
     for kernel, row in zip(net.c3.weight, C3_TABLE.nonzero()[:, 0], strict=True):
         assert kernel.abs().max() <= 2.4 / (25 * len(TABLE_I[row])) ** 0.5
     assert net.c3.weight.abs().max() > 0.9 * 2.4 / 75**0.5
