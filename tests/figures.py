@@ -66,6 +66,11 @@ PLAIN, DISTORTED = "60,000 digits", "60,000 digits and 540,000 distorted"
 WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
+def cores(record):
+    """Return how many threads a record's machine ran, in words."""
+    return WORDS[int(re.search(r"(\d+) threads$", lenet_utils.read_runs(record)[0]["machine"])[1])]
+
+
 def by_hand(name):
     """Return a figure that was measured once and stored nowhere."""
     return BY_HAND[name][0]
@@ -327,6 +332,10 @@ def records():
     recipe = "{epochs} epochs, batch {batch_size}, rate {lr}".format(**speed.RECIPE)
     spin, block = spinning()
     return [
+        ("| `make results-tutorial_lenet` | {} cores of an AMD EPYC |", cores("tutorial_lenet")),
+        ("| `make results-c3_tables` | {} cores of an AMD EPYC |", cores("c3_tables")),
+        ("| `make results-speed` | {} cores of an AMD EPYC |", cores("speed_choices")),
+        ("| `make results-busy_machine` | {} cores of an AMD EPYC |", cores("busy_machine")),
         ("All records were made with PyTorch {} on CPUs", made_with("torch").partition("+")[0]),
         (
             "on the last {:,} training digits, by networks trained on the first {:,}",

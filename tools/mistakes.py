@@ -89,7 +89,7 @@ TEXT = [
     ("results/tutorial_lenet.json", "AMD EPYC", "AMD Ryzen", CHECKSUM),
     ("results/c3_tables.json", "2 threads", "2", RESULTS),
     ("results/modern_lenet.json", '"date": "2026-', '"date": "2062-', RESULTS),
-    ("results/modern_lenet.json", '"torch": "2.14.1', '"torch": "2.11.0', RESULTS),
+    ("results/modern_lenet.json", '"torch": "2.14.1', '"torch": "2.11.0', FIGURES),
     ("results/tutorial_lenet.json", "0.9634", "0.9364", CHECKSUM),
     ("results/original_1998.json", '"j": 0.1', '"j": 0.2', RESULTS),
     ("results/modern_lenet_choices.json", '"weight_decay": 0.01', '"weight_decay": 0.0', RESULTS),

@@ -9,11 +9,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mutmut.__main__ import walk_mutatable_files
-from mutmut.mutation.data import SourceFileMutationData
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.stats import status_by_exit_code
-
 NOTICED = ("killed", "timeout", "segfault")
 
 
@@ -30,6 +25,8 @@ def reasons():
 
 def in_words(name, path):
     """Return a mutant as tools/survivors.txt has it: "lenet.output_size: what its changed lines are now"."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant  # here and below: `make mutants` alone installs it
+
     changed = [line[1:].strip() for line in get_diff_for_mutant(name, path=path).splitlines()[2:] if line[0] == "+"]
     function = name.rpartition("__mutmut_")[0].replace("xǁ", "").replace("ǁ", ".").replace(".x_", ".")
     return f"{function}: {' '.join(changed)}"
@@ -40,6 +37,10 @@ def share(counts):
 
 
 def main():
+    from mutmut.__main__ import walk_mutatable_files
+    from mutmut.mutation.data import SourceFileMutationData
+    from mutmut.stats import status_by_exit_code
+
     known, met, totals, left = reasons(), set(), Counter(), 0
     for path in walk_mutatable_files():
         mutants = SourceFileMutationData(path=path)
