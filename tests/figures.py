@@ -22,10 +22,12 @@ import lenet
 import lenet_utils
 from experiments import modern_lenet, original_1998, speed
 from tools.colab_environment import COLAB
+from tools.mistakes import all_mistakes
 from tools.notebook_rules import NOTEBOOKS, ROOT, committed
 
 # Measured by a person and stored nowhere: (value, what and, where the history tells, when).
 BY_HAND = {
+    "mutmut": ((872, 3680, 818, 54), "make mutants on 27 November 2026, stopped for want of time; 8 timeouts left out"),
     "minutes of 01": (1, "a run on two CPU cores, in whole minutes, November 2026"),
     "minutes of 02": (1, "the same"),
     "minutes of 03": (1, "the same"),
@@ -310,6 +312,11 @@ def readme():
         (
             "(PyTorch {}, IPython {}), without d2l, in under {} GiB of memory",
             pin("torch", COLAB), pin("ipython", COLAB).removesuffix(".0"), the(r"peak < (\d+)", "tests/test_colab.py"),
+        ),
+        ("The last run noticed all {} mistakes", len(all_mistakes())),
+        (
+            "stopped after {} of {:,} changes: {} were noticed; tests for most of the other {} were written since",
+            *by_hand("mutmut"),
         ),
         ("*Proceedings of the IEEE* {}({}), 1998", *fact("volume and issue")),
     ]  # fmt: skip
