@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 import digit_pad
 import lenet
 import lenet_utils
-from experiments import modern_lenet, original_1998, speed
+from experiments import bench, modern_lenet, original_1998, speed
 from tools.colab_environment import COLAB
 from tools.mistakes import all_mistakes
 from tools.notebook_rules import NOTEBOOKS, ROOT, committed
@@ -66,6 +66,18 @@ BY_OTHERS = {
 }
 PLAIN, DISTORTED = "60,000 digits", "60,000 digits and 540,000 distorted"
 WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+
+
+def ratio(kind, road):
+    """Return how many times as fast as the first road another was, the median, in the stored record of `make bench`."""
+    (ratios,) = benched(kind, "ratio_to_the_first")
+    return ratios[road][0]
+
+
+def benched(kind, *names):
+    """Return what the stored record of `make bench` has of a comparison."""
+    (run,) = runs("bench_amd_epyc_2_threads", kind)
+    return [run[name] for name in names]
 
 
 def cores(record):
@@ -312,6 +324,14 @@ def readme():
         (
             "(PyTorch {}, IPython {}), without d2l, in under {} GiB of memory",
             pin("torch", COLAB), pin("ipython", COLAB).removesuffix(".0"), the(r"peak < (\d+)", "tests/test_colab.py"),
+        ),
+        (
+            "({}, {:,} MHz), medians of {} rounds: MNIST from files to batches as one tensor {:.1f} times as fast as by "
+            "a `DataLoader`, training by `fit` {:.1f} times as fast as by d2l's loop, C3 as `PartialConv2d` {:.1f} times "
+            "as fast as kernel by kernel; distorting the digits takes {:.0f} % of the training throughput",
+            *benched("connections", "vectors", "megahertz"), bench.ROUNDS, ratio("loading", "whole split"),
+            ratio("training", "whole split and fit"),
+            ratio("connections", "PartialConv2d"), 100 - 100 * ratio("distortion", "distorted"),
         ),
         ("The last run noticed all {} mistakes", len(all_mistakes())),
         (
