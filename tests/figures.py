@@ -326,9 +326,9 @@ def readme():
             pin("torch", COLAB), pin("ipython", COLAB).removesuffix(".0"), the(r"peak < (\d+)", "tests/test_colab.py"),
         ),
         (
-            "({}, {:,} MHz), medians of {} rounds: MNIST from files to batches as one tensor {:.1f} times as fast as by "
-            "a `DataLoader`, training by `fit` {:.1f} times as fast as by d2l's loop, C3 as `PartialConv2d` {:.1f} times "
-            "as fast as kernel by kernel; distorting the digits takes {:.0f} % of the training throughput",
+            "({}, {:,} MHz), medians of {} rounds: MNIST from files to batches as one tensor {:.1f} times as fast as "
+            "by a `DataLoader`, training by `fit` {:.1f} times as fast as by d2l's loop, C3 as `PartialConv2d` {:.1f} "
+            "times as fast as kernel by kernel; distorting the digits takes {:.0f} % of the training throughput",
             *benched("connections", "vectors", "megahertz"), bench.ROUNDS, ratio("loading", "whole split"),
             ratio("training", "whole split and fit"),
             ratio("connections", "PartialConv2d"), 100 - 100 * ratio("distortion", "distorted"),
