@@ -477,3 +477,21 @@ def test_busy_machine_trains_5000_digits(seen, monkeypatch, capsys):
     options = {"epochs": 1, "plot": False}
     assert seen["fit"] == [(64, 64, options), (5_000, 64, options)]
     assert capsys.readouterr().out == "2500.0\n"
+
+
+def test_every_map_of_a_random_table_sees_something():
+    """Of 100 tables drawn without that condition some three would leave a map of C3 without an input."""
+    for seed in range(100):
+        table = c3_tables.make_table("random", seed)
+        assert table.sum() == 60 and table.any(dim=1).all()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("paper", "c3_network(C3_TABLE)"), ("full", "c3_network(another table)")])
+def test_the_network_with_a_table_in_c3(kind, name):
+    torch.manual_seed(0)
+    table = c3_tables.make_table(kind, 0)
+    net = c3_tables.c3_network(table)
+    assert net.network == name and torch.equal(net.c3.table, table)
+    assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    bound = 2.4 / (25 * table.sum(dim=1)).sqrt()[net.c3.positions // 6, None, None]
+    assert 0.98 < (net.c3.weight.abs() / bound).max() <= 1
