@@ -24,6 +24,7 @@ from digit_pad import (
     SIDE,
     DigitPad,
     LayerView,
+    _ink,
     _ramp,
     check_strokes,
     layer_activations,
@@ -31,7 +32,7 @@ from digit_pad import (
     prepare,
 )
 from lenet import LeNet5
-from lenet_data import BOX, CENTRE
+from lenet_data import BOX, CENTRE, centred, fitted
 from lenet_utils import COLOURS, load_mnist, load_weights
 from tools.notebook_rules import ROOT
 
@@ -342,6 +343,23 @@ def test_the_view_shows_every_map_where_it_says(view):
         part = shown[2 * y : 2 * (y + size * height) : 2 * size, 2 * x : 2 * (x + size * width) : 2 * size].astype(int)
         clear = cells.numpy().__abs__() > 0.1
         assert np.array_equal((part[..., 0] > part[..., 2])[clear], (cells.numpy() > 0)[clear])  # orange, or blue
+
+
+def test_a_drawing_begins_at_the_width_of_the_pen_wherever_it_lies():
+    assert prepare([[[20, 200], [30, 200]]]) is None and prepare([[[200, 20], [200, 45]]]) is None
+    for strokes in ([[[20, 200], [20 + PEN, 200]]], [[[200, 20], [200, 20 + PEN]]], [[[0, 0], [0, SIDE]]]):
+        expected = centred(fitted(_ink([np.array(stroke) for stroke in strokes])))
+        assert np.array_equal(prepare(strokes), expected)
+
+
+def test_what_is_said_of_strokes_word_by_word():
+    for strokes, said in (
+        (5, "strokes must be lists of points [x, y], not 5."),
+        ([[[1, 2]], [[1, 2, 3]]], "strokes must be lists of points [x, y]: stroke 2 is something else (a list)."),
+        ([[[1, 2]], 7], "strokes must be lists of points [x, y]: stroke 2 is something else (7)."),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+            check_strokes(strokes)
 
 
 def test_a_cell_beyond_the_scale_has_its_last_colour(view):

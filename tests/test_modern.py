@@ -199,6 +199,43 @@ def test_the_ensemble_makes_its_stored_errors(record):
     assert (modern.ensemble_classes(nets, images) != labels).sum() == run["test_errors"]
 
 
+def test_the_parts_of_a_rungs_network():
+    net = modern.ladder_network()
+    named = "ladder_network(output='rbf', activation='tanh', pooling='subsample', norm=False, dropout=0.0)"
+    assert net.network == named and not any(isinstance(layer, nn.MaxPool2d) for layer in net.modules())
+    net = modern.ladder_network(pooling="max")
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in net.modules()) == 2
+
+
+def test_each_draw_of_an_affine_change_does_its_own_part(monkeypatch):
+    """The matrix is that of a rotation, a shear and a squeeze, one after the other, over the zoom."""
+    draws = torch.tensor([[0.7], [-0.4], [0.9], [0.6], [-0.8], [0.3]])
+    asked, seen = [], []
+
+    def rand(*shape, **options):
+        asked.append(shape)
+        return (draws + 1) / 2
+
+    monkeypatch.setattr(torch, "rand", rand)
+    monkeypatch.setattr(modern, "warp", lambda images, matrices, bend: seen.append((matrices, bend)))
+    generator = torch.Generator().manual_seed(0)
+    for affine, elastic in ((2.0, 0.0), (2.0, 1.0), (2.0, 3.0)):
+        modern.augment(torch.zeros(1, 1, 32, 32), affine, elastic, generator.manual_seed(0))
+    assert asked == [(6, 1)] * 3
+    angle, zoom, squeeze, shear, right, down = (
+        2 * draw * modern.AFFINE[name]
+        for draw, name in zip(draws[:, 0], ("rotation", "scale", "squeeze", "shear", "shift", "shift"), strict=True)
+    )
+    turn = torch.deg2rad(angle)
+    rotation = torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()]).view(2, 2)
+    slant = torch.tensor([[1.0, shear], [0.0, 1.0]])
+    squeezed = torch.diag(torch.stack([squeeze, -squeeze]).exp())
+    expected = torch.cat([rotation @ slant @ squeezed / zoom.exp(), torch.stack([right, down])[:, None] / 16], dim=1)
+    (matrices, none), (_, once), (_, thrice) = seen
+    assert none == 0 and torch.allclose(matrices[0], expected, atol=1e-6)
+    assert once.abs().max() > 0.01 and torch.allclose(thrice, 3 * once, atol=1e-6)
+
+
 class Sure(nn.Module):
     """Gives each of 260 images, in order, the logits that are its own; in training mode it would give none."""
 

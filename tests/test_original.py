@@ -255,6 +255,16 @@ def test_scale_squeeze_and_shear_do_what_they_say(digits):
     assert abs(lean) == pytest.approx(original.DISTORTION["shear"], rel=0.05)
 
 
+def test_a_bend_leads_from_the_result_back_to_the_original():
+    image = torch.full((1, 1, 4, 4), original.BACKGROUND)
+    image[0, 0, 1, 2] = 1.0
+    bend = torch.zeros(1, 4, 4, 2)
+    bend[..., 0], bend[..., 1] = 2 / 4, -2 / 4  # a pixel to the right, and one up
+    same = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
+    bent = original.warp(image, same, bend)
+    assert (bent[0, 0] > 0).nonzero().tolist() == [[2, 1]]
+
+
 def test_passes_of_the_enlarged_set_go_around_it_twice(digits):
     images, places = digits[0][:100], torch.arange(100)  # each digit's "label" is its place
     passes = [original.distorted_pass(images, places, number, seed=0) for number in range(11)]

@@ -1,5 +1,6 @@
 """fit, evaluate, LivePlot, seeds, and saved weights: what they do, and what they say about bad input."""
 
+import inspect
 import itertools
 import math
 import queue
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from lenet_figures import alt_text
 from lenet_utils import (
+    HISTORY,
     LivePlot,
     check,
     evaluate,
@@ -94,6 +96,98 @@ def test_fit_takes_the_steps_of_a_plain_loop(few):
     assert history["train_accuracy"] == [correct / 640]
     assert history["test_accuracy"] == [evaluate(ours, few)]
     assert len(history["seconds"]) == 1 and history["seconds"][0] > 0
+
+
+class RecordedPlot:
+    """Stands in for LivePlot: what it was made with and what it was given."""
+
+    def __init__(self, *arguments):
+        self.arguments, self.points, self.closed = arguments, [], False
+        RecordedPlot.last = self
+
+    def add(self, epochs, **values):
+        self.points.append((epochs, values))
+
+    def close(self):
+        self.closed = True
+
+
+def test_the_plot_gets_the_running_means_each_fifth_of_an_epoch_and_the_results_at_its_end(few, monkeypatch):
+    monkeypatch.setattr("lenet_utils.LivePlot", RecordedPlot)
+    images, labels = few
+    net, lr = fresh(), 1e-12  # so small that every batch sees the same network
+    history = fit(net, few, few, epochs=1, lr=lr, batch_size=64, plot=False)
+    history = fit(net, few, few, epochs=3, lr=lr, batch_size=64, history=history)
+    plot = RecordedPlot.last
+    assert plot.arguments == (3, 640, images.device, 1) and plot.closed
+    expected = []
+    with torch.no_grad():
+        logits = net(images)
+    for epoch in (1, 2):
+        order = torch.from_numpy(np.random.default_rng([0, epoch]).permutation(640))
+        for seen in (128, 256, 384, 512):
+            part = order[:seen]
+            loss = F.cross_entropy(logits[part], labels[part]).item()
+            accuracy = (logits[part].argmax(dim=1) == labels[part]).float().mean().item()
+            values = {"train_loss": pytest.approx(loss, rel=1e-4), "train_accuracy": pytest.approx(accuracy)}
+            expected.append((epoch + seen / 640, values))
+        names = ("train_loss", "train_accuracy", "test_accuracy")
+        expected.append((epoch + 1, {name: history[name][epoch] for name in names}))
+    assert plot.points == expected
+    fit(net, few, few, epochs=1, lr=lr, plot=False)
+    assert RecordedPlot.last is plot, "plot=False draws nothing"
+
+
+def test_seconds_are_those_of_an_epoch(few, monkeypatch):
+    clock = itertools.count(1000)
+    monkeypatch.setattr("lenet_utils.time.perf_counter", lambda: next(clock))
+    assert fit(fresh(), few, few, epochs=2, lr=0.1, plot=False)["seconds"] == [1, 1]
+
+
+def test_fit_has_the_settings_of_d2l_and_the_fast_layout_on_a_cpu(few):
+    defaults = {name: value.default for name, value in inspect.signature(fit).parameters.items()}
+    none = dict.fromkeys(("net", "train", "test"), inspect.Parameter.empty)
+    settings = {"epochs": 10, "lr": 0.9, "batch_size": 64, "plot": True, "seed": 0, "history": None}
+    assert defaults == none | settings
+    net = fresh()
+    fit(net, few, few, epochs=1, plot=False)
+    assert net[3].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not net[3].weight.is_contiguous()
+
+
+def test_a_loss_that_goes_wrong_after_steps_is_blamed_on_the_learning_rate(few, capsys):
+    fit(fresh(), few, few, epochs=1, lr=1e38, plot=False)
+    said = capsys.readouterr().out
+    assert "in batch 1 " not in said and said.endswith("at learning rate 1e+38. Try a smaller one.\n")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda few: fit(fresh(), None, few), r"^The training data must be a pair"),
+        (lambda few: fit(fresh(), few, None), r"^The test data must be a pair"),
+        (lambda few: evaluate(fresh(), None), r"^The evaluation data must be a pair"),
+        (lambda few: fit(nn.Sequential(nn.Flatten(), Ten()), few, few),
+         r"^This network has nothing to train: no parameter that requires a gradient reaches its output\.$"),
+        (lambda few: fit(fresh(), few, few, lr=torch.finfo(torch.float32).max), r"^lr must be a positive number"),
+        (lambda few: fit(fresh(), few, few, history={}),
+         r"^history must be what fit returned: a dict of lists, each with one entry an epoch\.$"),
+        (lambda few: fit(fresh(), few, few, epochs=1, history=dict.fromkeys(HISTORY, [0.5])),
+         r"^history holds 1 epochs already, and epochs=1 counts those too: give more\.$"),
+        (lambda few: fit(nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.BatchNorm1d(10)), few, few, batch_size=639),
+         r"^This network cannot train on a batch of one digit \(Expected more than 1 value per channel .*\), and 640 "),
+    ],
+)  # fmt: skip
+def test_what_fit_and_evaluate_say_word_by_word(call, message, few):
+    with pytest.raises(ValueError, match=message):
+        call(few)
+
+
+class Ten(nn.Module):
+    """Ten logits of an image without a parameter."""
+
+    def forward(self, rows):
+        return rows[:, :10]
 
 
 @pytest.mark.slow
