@@ -42,6 +42,12 @@ from lenet_data import prepare_image as prepare_image
 from lenet_data import scale_ as scale_
 from lenet_figures import COLOURS as COLOURS
 from lenet_figures import LivePlot
+from lenet_figures import draw_fields as draw_fields
+from lenet_figures import draw_network as draw_network
+from lenet_figures import draw_stop as draw_stop
+from lenet_figures import draw_stops as draw_stops
+from lenet_figures import explore as explore
+from lenet_figures import label_curves as label_curves
 from lenet_figures import show_images as show_images
 from lenet_figures import use_plot_style as use_plot_style
 
