@@ -41,7 +41,9 @@ def _with_alt(drawn, fig):
 
 
 def alt_text(fig):
-    """Return what a figure shows, in words, for those who cannot see it: its titles, axes, curves and pictures."""
+    """Return what a figure shows, in words, for those who cannot see it: its label, or its titles, axes and curves."""
+    if fig.get_label():
+        return fig.get_label()
     panels = []
     for ax in fig.axes:
         words, x, y = ax.get_title().replace("\n", " "), ax.get_xlabel(), ax.get_ylabel()
@@ -121,6 +123,10 @@ def draw_stop(image, kernel, row, column):
     for ax in (left, middle, right):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set(visible=True, color=COLOURS["grey"])
+    where = f"A window of {size} by {size} pixels at row {row}, column {column} of an image"
+    fig.set_label(
+        f"{where}; its {size * size} products with a kernel; their sum, {result[row, column]:.1f}, in the map"
+    )
     return fig
 
 
@@ -129,15 +135,15 @@ def draw_stops(size, kernel_size, stride=1, padding=0):
 
     Returns the figure.
     """
-    fig, ax = plt.subplots(figsize=(7, 3.4))
+    last = size + padding - kernel_size  # where the window still ends inside the padded row
+    starts = range(-padding, last + 1, stride)
+    fig, ax = plt.subplots(figsize=(7, 0.27 * len(starts) + 1.2))
     small = {"fontsize": 8, "ha": "center", "va": "center"}
     for cell in range(-padding, size + padding):
         inside = 0 <= cell < size
         face, line, ink = (COLOURS["grey"], "-", "white") if inside else ("white", ":", "black")
         ax.add_patch(plt.Rectangle((cell, -1.1), 1, 0.9, facecolor=face, edgecolor="black", linestyle=line))
         ax.text(cell + 0.5, -0.65, f"{cell}" if inside else "pad", color=ink, **small)
-    last = size + padding - kernel_size  # where the window still ends inside the padded row
-    starts = range(-padding, last + 1, stride)
     for row, start in enumerate(starts):
         ax.add_patch(plt.Rectangle((start, row + 0.1), kernel_size, 0.8, facecolor=COLOURS["train"]))
         ax.text(-padding - 0.8, row + 0.5, f"stop {row + 1}", **small)
@@ -146,9 +152,9 @@ def draw_stops(size, kernel_size, stride=1, padding=0):
     ax.text(-padding - 0.8, -0.65, "input", **small)
     ax.text(-padding - 0.8, len(starts) + 0.95, "output", **small)
     left_over = f", cells left over at the end: {last - starts[-1]}" if starts else ""
-    ax.set_title(f"size {size}, window {kernel_size}, stride {stride}, padding {padding}: "
-                 f"{len(starts)} stops{left_over}")  # fmt: skip
-    ax.set(xlim=(-padding - 2, max(size + padding, len(starts)) + 0.2), ylim=(max(len(starts), 6) + 1.6, -1.4))
+    title = f"size {size}, window {kernel_size}, stride {stride}, padding {padding}: {len(starts)} stops{left_over}"
+    ax.set(xlim=(-padding - 2, max(size + padding, len(starts)) + 0.2), ylim=(len(starts) + 1.6, -1.4), title=title)
+    fig.set_label(f"A window's stops along a row of cells. {title}")
     ax.axis("off")
     return fig
 
@@ -221,6 +227,8 @@ def draw_network(table, digit, numbers=True):
     counts = f": {table.parameters.sum():,} parameters, {table.connections.sum():,} connections" if numbers else ""
     bottom = -3 if numbers else -2
     ax.set(xlim=(-2.2, right + 0.6), ylim=(bottom, 2.5), aspect="equal", title=f"LeNet-5{counts}")
+    steps = ", ".join(f"{name} {' × '.join(map(str, shape))}" if numbers else name for _, _, name, shape, _ in columns)
+    fig.set_label(f"The layers of LeNet-5 from left to right: {steps}")
     ax.axis("off")
     return fig
 
@@ -254,6 +262,8 @@ def draw_fields(digit, fields):
                 ax.add_patch(box)
         ax.set(xticks=[], yticks=[], title=f"{name}: {field} × {field}")
         ax.spines[:].set(visible=True, color=COLOURS["grey"])
+    told = ", ".join(f"{name} {field} × {field}" for name, (field, _) in fields.items())
+    fig.set_label(f"On a digit, the square of pixels that one unit of each layer sees: {told}")
     return fig
 
 
@@ -287,7 +297,7 @@ class LivePlot:
         self.drawing_seconds = self.last_drawing = 0.0
         # Fixed margins: a layout computed anew at every redraw would take longer than the drawing.
         self.fig, (self.left, self.right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="none")
-        self.fig.subplots_adjust(left=0.07, right=0.9, bottom=0.17, top=0.88, wspace=0.42)
+        self.fig.subplots_adjust(left=0.07, right=0.89, bottom=0.17, top=0.88, wspace=0.42)
         plt.close(self.fig)  # or the notebook would show the figure a second time below the cell
         self.left.set(xlabel="epoch", ylabel="loss", xlim=(0, epochs))
         self.right.set(xlabel="epoch", ylabel="error (%)", xlim=(0, epochs), yscale="log")
