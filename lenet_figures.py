@@ -82,6 +82,7 @@ def show_images(images, titles=(), columns=10, row_titles=(), scale=0.8, **optio
 def label_curves(ax):
     """Write the label of each curve of `ax` at its right end in its colour, apart where curves end close."""
     lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+    ax.figure.draw_without_rendering()  # the limits of an axis are found when it is drawn
     height = ax.get_window_extent().height
     heights, lowest = {}, -math.inf
     for line in sorted(lines, key=lambda line: ax.transData.transform((0, line.get_ydata()[-1]))[1]):
