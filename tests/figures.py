@@ -305,6 +305,47 @@ def readme():
         ("From {:,.0f} to {:,.0f} digits a second on two CPU cores", rate("DataLoader"), rate("own kernel")),
         ("against the hardware's limit | {} – {} min", *by_hand("minutes of 07")),
         ("and what is no digit | {} min", by_hand("minutes of 08")),
+        # The errata.
+        ("images of {} × {}, then `Linear({}*{}*{}, {})`", 32, 32, 16, 5, 5, 120),
+        (
+            "(1x{} and {}x{})` (1x{} for one image). Take {} × {} with padding {}, or {} × {} with padding {} |",
+            16 * 6 * 6, 16 * 5 * 5, 120, 16 * 6 * 6, 28, 28, 2, 32, 32, 0,
+        ),
+        ("{} × {} 的图像配 padding={},或 {} × {} 的图像配 padding={},", 28, 28, 2, 32, 32, 0),
+        ("C1: ({} − {} + {} · {}) / {} + {} = {}, beside", 32, 5, 2, 0, 1, 1, lenet.output_size(32, 5)),
+        ("beside code with `padding={}` | With the code's padding {} stays {}; {} belongs to padding {} |",
+         2, 32, lenet.output_size(32, 5, 1, 2), lenet.output_size(32, 5), 0),
+        ("公式用的是 padding={},代码却是 padding={};按代码 {} 仍为 {} |", 0, 2, 32, lenet.output_size(32, 5, 1, 2)),
+        ("first convolution with `padding={}`,", 2),
+        ("`nn.Conv2d({}, {}, kernel_size={})` | S2 is the pooling, `nn.AvgPool2d(kernel_size={}, stride={})`", 6, 16, 5, 2, 2),
+        (
+            "`Conv2d(6, 16, 5)` has all {} kernels, {:,} parameters; the table has {} kernels, {:,} parameters",
+            lenet.C3_TABLE.numel(), lenet.C3_TABLE.numel() * 25 + 16,
+            int(lenet.C3_TABLE.sum()), int(lenet.C3_TABLE.sum()) * 25 + 16,
+        ),
+        ("`Conv2d({}, {}, {})` has all", 6, 16, 5),
+        (
+            "代码是全连接的 {} 个卷积核({:,} 个参数);按论文的表应为 {} 个({:,} 个参数)",
+            lenet.C3_TABLE.numel(), lenet.C3_TABLE.numel() * 25 + 16,
+            int(lenet.C3_TABLE.sum()), int(lenet.C3_TABLE.sum()) * 25 + 16,
+        ),
+        (
+            "normalised by ({:.4f}, {:.4f}), the test set's own",
+            *printed("03_data", r"test set: mean ([\d.]+), deviation ([\d.]+)"),
+        ),
+        (
+            "Use the training set's ({}, {}) for both. Both pairs are those of the {} × {} images",
+            lenet_utils.MNIST_MEAN, lenet_utils.MNIST_STD, fact("digit"), fact("digit"),
+        ),
+        ("这两对数值都属于 {} × {} 的原图", fact("digit"), fact("digit")),
+        ("loss {1}, train acc {2}, test acc {3}, {4} examples/sec, for MNIST", *by_others("Fashion-MNIST")),
+        ("for Fashion-MNIST, batch size {}, with", by_others("Fashion-MNIST")[0]),
+        (
+            "On MNIST ten epochs give {:.2f} %, the mean of {} seeds",
+            100 - error("tutorial_lenet", "10 epochs"), seeds("tutorial_lenet", "10 epochs"),
+        ),
+        ("在 MNIST 上十轮训练的平均准确率为 {:.2f} %", 100 - error("tutorial_lenet", "10 epochs")),
+        ("*卷积神经网络LeNet5*, {})", 2024),
         (
             "(here {} seconds with an empty cache, {} with a full one) and else with pip ({} minutes)",
             uv, uv_again, WORDS[by_hand("minutes with pip")],
