@@ -1,12 +1,11 @@
 """How many times as fast one road is as another: the ratios that the notebooks print, measured with care.
 
-    python -m experiments.bench        some minutes on two CPU cores, with nothing else running; also `make bench`
+    python -m experiments.bench     a quarter of an hour on two CPU cores, nothing else running; also `make bench`
 
 Each comparison times its roads in turns, ROUNDS times after one turn that does not count, so that a machine whose speed
 drifts is fair to all. A run holds every round, and each road's ratio to the first: the median of the rounds' ratios,
-the smallest and the largest. Roads that go through different numbers of digits (a slow one through fewer) are compared
-by digits a second, so what a road does once, such as reading the files, weighs more on the slow one. Writes
-results/bench_MACHINE.json, anew each time.
+the smallest and the largest. All roads of a comparison go through as many digits, so what a road does once, such as
+reading the files or drawing a plot, weighs on each alike. Writes results/bench_MACHINE.json, anew each time.
 """
 
 import re
@@ -20,7 +19,7 @@ import matplotlib
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
@@ -52,18 +51,18 @@ def connections():
     return {name: partial(passes, forward) for name, forward in roads.items()}
 
 
-def loader(train, count, size, shuffle):
-    """Return a DataLoader of `count` digits with the usual transforms, batch size 64."""
+def loader(train, size):
+    """Return a DataLoader of a split with the usual transforms, batch size 64."""
     steps = [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize((MNIST_MEAN,), (MNIST_STD,))]
     files = MNIST(DATA, train=train, transform=transforms.Compose(steps), download=True)
-    return DataLoader(Subset(files, range(count)), batch_size=64, shuffle=shuffle)
+    return DataLoader(files, batch_size=64, shuffle=train)
 
 
 def loading():
     """Notebook 03: from files to batches of 64, by a DataLoader or with the whole split as one tensor."""
 
     def by_loader():
-        return sum(len(images) for images, _ in loader(True, 3_000, 32, shuffle=True))
+        return sum(len(images) for images, _ in loader(True, size=32))
 
     def by_tensor():
         images, _ = load_mnist(train=True)
@@ -83,9 +82,8 @@ def training():
 
     def by_d2l():
         with capture_output():
-            loaders = loader(True, 18_000, 28, shuffle=True), loader(False, 3_000, 28, shuffle=False)
-            d2l.train_ch6(tutorial_lenet(), *loaders, num_epochs=1, lr=0.9, device=device)
-        return 18_000
+            d2l.train_ch6(tutorial_lenet(), loader(True, 28), loader(False, 28), num_epochs=1, lr=0.9, device=device)
+        return 60_000
 
     def by_fit():
         with capture_output():
