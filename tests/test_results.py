@@ -97,8 +97,8 @@ def tutorial_runs(kind, seed):
 def c3_runs(kind, seed):
     rows = c3_tables.make_table(kind, seed).int().tolist()
     found = {"settings": c3_tables.SETTINGS, "load_mnist": c3_tables.LOAD, "validation_errors": ANY, "test_errors": ANY}
-    if (kind, seed) == ("paper", c3_tables.KEPT_SEED):
-        found |= kept("c3_network(C3_TABLE)", c3_tables.LOAD, f"weights/c3_tables/paper_seed{seed}.safetensors")
+    if kind == c3_tables.KEPT:
+        found |= kept("c3_network(C3_TABLE)", c3_tables.LOAD, f"weights/c3_tables/{kind}_seed{seed}.safetensors")
     return [found | {"table": ["".join(map(str, row)) for row in rows]} | HISTORY]
 
 
