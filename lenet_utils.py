@@ -1,7 +1,7 @@
 """What the LeNet-5 notebooks share: claims, training, evaluation, saved weights.
 
-The networks are in lenet.py, the digits in lenet_data.py, the figures in lenet_figures.py; their names can be had from
-here too.
+The networks are in lenet.py, the digits in lenet_data.py, the exercises' answers in lenet_exercises.py, the figures in
+lenet_figures.py; their names can be had from here too.
 """
 
 import hashlib
@@ -40,6 +40,7 @@ from lenet_data import epoch_order as epoch_order
 from lenet_data import load_mnist as load_mnist
 from lenet_data import prepare_image as prepare_image
 from lenet_data import scale_ as scale_
+from lenet_exercises import check as check
 from lenet_figures import COLOURS as COLOURS
 from lenet_figures import LivePlot
 from lenet_figures import draw_fields as draw_fields
@@ -82,23 +83,6 @@ def claim(statement, holds, found=None):
     print(f"{statement}: {bool(holds) if found is None else found}")
     if not holds:
         raise AssertionError(statement)
-
-
-def check(answer, expected):
-    """Print whether an exercise's `answer` is the `expected` value (floats: to 4 digits)."""
-    if answer is ...:
-        print("No answer yet: replace the ... above, run that cell, then this one.")
-    elif _is_close(answer, expected):
-        print(f"Correct: {expected}")
-    else:
-        print(f"Not yet: the answer should be {expected}, yours is {answer!r}.")
-
-
-def _is_close(answer, expected):
-    try:
-        return math.isclose(answer, expected, rel_tol=1e-4 if isinstance(expected, float) else 0)
-    except (TypeError, ValueError):  # no number
-        return False
 
 
 def read_runs(name):
