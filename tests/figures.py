@@ -317,7 +317,8 @@ def readme():
          2, 32, lenet.output_size(32, 5, 1, 2), lenet.output_size(32, 5), 0),
         ("公式用的是 padding={},代码却是 padding={};按代码 {} 仍为 {} |", 0, 2, 32, lenet.output_size(32, 5, 1, 2)),
         ("first convolution with `padding={}`,", 2),
-        ("`nn.Conv2d({}, {}, kernel_size={})` | S2 is the pooling, `nn.AvgPool2d(kernel_size={}, stride={})`", 6, 16, 5, 2, 2),
+        ("S2's code is `nn.Conv2d({}, {}, kernel_size={})`", 6, 16, 5),
+        ("S2 is the pooling, `nn.AvgPool2d(kernel_size={}, stride={})`", 2, 2),
         (
             "`Conv2d(6, 16, 5)` has all {} kernels, {:,} parameters; the table has {} kernels, {:,} parameters",
             lenet.C3_TABLE.numel(), lenet.C3_TABLE.numel() * 25 + 16,
@@ -540,20 +541,19 @@ def c3_table():
     conv = (inputs, maps, lenet.LeNet5().c3.kernel_size)
     return [
         ("Why C3 has {:,} parameters, and `Conv2d({}, {}, {})` has {:,}.", c3, *conv, dense),
-        ("C3 has {} kernels of the possible {}, in four groups", kernels, maps * inputs),
+        ("C3 has {} of {} possible kernels", kernels, maps * inputs),
         ("Hence {} · {} + {} = {:,} parameters;", kernels, kernel, maps, c3),
         ("`Conv2d({}, {}, {})` has {:,} and is another layer", *conv, dense),
         ("leaves {} weights for the optimiser", saved()),
-        ("the table saves {} parameters", saved()),
         (
-            "an even split would be {:.0f} % for the first six maps and {:.0f} % for the next nine",
+            "An even split would be {:.0f} % for the first six maps and {:.0f} % for the next nine",
             100 / 3, 100 / 4,
         ),
         (
             "the whole network has {:,} in place of the paper's {:,}",
             total(lenet.LeNet5(), "parameters") + saved(), fact("parameters"),
         ),
-        ("is used at each of the {} places", 12 * 12),
+        ("{}/{} + {}/{} + {}/{} = {:.1f} of {}", 6, 3, 9, 4, 1, 6, float((1 / lenet.C3_TABLE.sum(dim=1)).sum()), maps),
     ]  # fmt: skip
 
 
