@@ -590,6 +590,7 @@ def training():
             100 - error("tutorial_lenet", "10 epochs"), max(counts) - min(counts),
         ),
         ("a first loss far from {:.1f}", *printed("04_training", r"ln 10: ([\d.]+)")),
+        ("the network's {:,} parameters are in", total(lenet.tutorial_lenet(), "parameters", (1, 28, 28))),
     ]  # fmt: skip
 
 
