@@ -308,8 +308,8 @@ def readme():
         # The errata.
         ("images of {} × {}, then `Linear({}*{}*{}, {})`", 32, 32, 16, 5, 5, 120),
         (
-            "(1x{} and {}x{})` (1x{} for one image). Take {} × {} with padding {}, or {} × {} with padding {} |",
-            16 * 6 * 6, 16 * 5 * 5, 120, 16 * 6 * 6, 28, 28, 2, 32, 32, 0,
+            "({}x{} and {}x{})` ({}x{} for one image). Take {} × {} with padding {}, or {} × {} with padding {} |",
+            1, 16 * 6 * 6, 16 * 5 * 5, 120, 1, 16 * 6 * 6, 28, 28, 2, 32, 32, 0,
         ),
         ("{} × {} 的图像配 padding={},或 {} × {} 的图像配 padding={},", 28, 28, 2, 32, 32, 0),
         ("C1: ({} − {} + {} · {}) / {} + {} = {}, beside", 32, 5, 2, 0, 1, 1, lenet.output_size(32, 5)),
@@ -320,11 +320,10 @@ def readme():
         ("S2's code is `nn.Conv2d({}, {}, kernel_size={})`", 6, 16, 5),
         ("S2 is the pooling, `nn.AvgPool2d(kernel_size={}, stride={})`", 2, 2),
         (
-            "`Conv2d(6, 16, 5)` has all {} kernels, {:,} parameters; the table has {} kernels, {:,} parameters",
-            lenet.C3_TABLE.numel(), lenet.C3_TABLE.numel() * 25 + 16,
+            "`Conv2d({}, {}, {})` has all {} kernels, {:,} parameters; the table has {} kernels, {:,} parameters",
+            6, 16, 5, lenet.C3_TABLE.numel(), lenet.C3_TABLE.numel() * 25 + 16,
             int(lenet.C3_TABLE.sum()), int(lenet.C3_TABLE.sum()) * 25 + 16,
         ),
-        ("`Conv2d({}, {}, {})` has all", 6, 16, 5),
         (
             "代码是全连接的 {} 个卷积核({:,} 个参数);按论文的表应为 {} 个({:,} 个参数)",
             lenet.C3_TABLE.numel(), lenet.C3_TABLE.numel() * 25 + 16,
@@ -346,7 +345,7 @@ def readme():
             100 - error("tutorial_lenet", "10 epochs"), seeds("tutorial_lenet", "10 epochs"),
         ),
         ("在 MNIST 上十轮训练的平均准确率为 {:.2f} %", 100 - error("tutorial_lenet", "10 epochs")),
-        ("*卷积神经网络LeNet5*, {})", 2024),
+        ("*卷积神经网络 LeNet5*, {})", 2024),
         (
             "(here {} seconds with an empty cache, {} with a full one) and else with pip ({} minutes)",
             uv, uv_again, WORDS[by_hand("minutes with pip")],
@@ -560,11 +559,12 @@ def c3_table():
 def data():
     """Return the rows of notebook 03."""
     digits, pixels = images("train"), fact("digit") ** 2
+    background, ink = fact("background, foreground")
     header, bytes_of_labels = 16, 8
     unpacked = sum(header + images(part) * pixels + bytes_of_labels + images(part) for part in ("train", "t10k"))
     return [
         ("What the {} bytes at the start of an IDX file say", header),
-        ("the whole of MNIST is {:.0f} MB", unpacked / 1e6),
+        ("all of MNIST is {:.0f} MB", unpacked / 1e6),
         (
             "({}, {}) are the mean and deviation of the {} × {} *training* images",
             lenet_utils.MNIST_MEAN, lenet_utils.MNIST_STD, fact("digit"), fact("digit"),
@@ -572,7 +572,7 @@ def data():
         ("The first digit is bytes {} to {}", header, header + pixels - 1),
         ("carries about $({}/{})^{} = {:.2f}$ times the ink", 32, 28, 2, (32 / 28) ** 2),
         ("({:.0f} MB at {} × {})", 4 * digits * fact("input") ** 2 / 1e6, fact("input"), fact("input")),
-        ('so that "test digit {}" means the same digit', 1014),
+        ("no value is further than {:.3f} / {} from the middle", ink - background, 2),
     ]  # fmt: skip
 
 
