@@ -21,9 +21,7 @@ import lenet_data
 
 TRIES_BEFORE_THE_ANSWER = 3
 _NO_ANSWER = "No answer yet: replace the ... above, run that cell, then this one."
-_WORDS = ("a whole number", "a number to one decimal") + tuple(
-    f"a number to {count} decimals" for count in ("two", "three", "four", "five", "six")
-)
+_DECIMALS = ("", "one decimal", "two decimals", "three decimals", "four decimals", "five decimals", "six decimals")
 _tries = {}  # of this session: an exercise's name -> its different wrong answers
 
 
@@ -84,32 +82,34 @@ class Raised:
 
 
 def _judge_number(exercise, answer, tries):
-    number, wanted = _number(answer), _WORDS[exercise.decimals]
+    number, decimals = _number(answer), exercise.decimals
     if number is None:
+        wanted = f"a number to {_DECIMALS[decimals]}" if decimals else "a whole number"
         return f"Not yet: {_describe(answer)} came, and {wanted} is asked for."
-    if _is_near(number, exercise.exact, exercise.decimals):
+    # Half a unit of the last decimal, and a little slack for what float32 has rounded.
+    if abs(number - exercise.exact) <= (0.501 * 10**-decimals if decimals else 0):
         return f"Correct: {_right(exercise)}"
-    tries.add(round(number, exercise.decimals) if exercise.decimals else number)
-    words = [f"Not yet: {_show(number)}.", _hint(exercise, number)]
+    tries.add(round(number, decimals) if decimals else number)
+    hint, solution = _hint(exercise, number), ""
     if len(tries) >= TRIES_BEFORE_THE_ANSWER:
-        words.append(f"The answer is {_right(exercise)}; the folded solution below says why.")
-    return " ".join(words)
+        solution = f"The answer is {_right(exercise)}; the folded solution below says why."
+    elif not hint:
+        hint = "Read the question once more, and go through it step by step."
+    return " ".join(filter(None, (f"Not yet: {_show(number)}.", hint, solution)))
 
 
 def _hint(exercise, number):
+    """Return what went wrong, or nothing where that cannot be told."""
+    decimals = exercise.decimals
     for value, hint in exercise.hints.items():
-        if _is_near(number, value, exercise.decimals):
+        if abs(number - value) <= 0.501 * 10 ** -(decimals or 2):
             return hint
-    if not exercise.decimals and not number.is_integer():
+    if not decimals and not number.is_integer():
         return "A whole number is asked for."
-    if number in (round(exercise.exact, fewer) for fewer in range(1, exercise.decimals)) and number:
-        return f"Right so far, but {_WORDS[exercise.decimals].removeprefix('a number to ')} are asked for."
-    return "Read the question once more, and go through it step by step."
-
-
-def _is_near(number, value, decimals):
-    """Return whether a number, rounded to `decimals`, is the value: half a unit away at most, and a little slack."""
-    return abs(number - value) <= (0.501 * 10**-decimals if decimals else 1e-9)
+    shorter = (round(exercise.exact, fewer) for fewer in range(1, decimals))
+    if number and any(math.isclose(number, value, rel_tol=1e-6) for value in shorter):
+        return f"Right so far, but {_DECIMALS[decimals]} are asked for."
+    return ""
 
 
 def _right(exercise):
@@ -142,7 +142,9 @@ def _call(function, *arguments, **keywords):
     """Return what the function returns, or a Raised."""
     try:
         return function(*arguments, **keywords)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # the reader's way out of a loop without an end
+        raise
+    except BaseException as error:
         return Raised(error)
 
 
@@ -178,20 +180,23 @@ def _show(number):
 
 
 def _tell(came):
-    if not isinstance(came, Raised):
+    if type(came) is not Raised:
         number = _number(came)
         return f"returned {_describe(came) if number is None else _show(number)}"
+    kind = type(came.error).__name__
     try:
         text = str(came.error)
     except Exception:  # an exception of the student's own
         text = ""
-    return f"raised {type(came.error).__name__}{': ' if text else ''}{_short(text)}"
+    return f"raised {kind}: {_short(text)}" if text else f"raised {kind}"
 
 
 def _describe(value):
     try:
         if isinstance(value, (torch.Tensor, np.ndarray)) and math.prod(value.shape) == 1:
             value = value.item()
+        if isinstance(value, int) and abs(value) > 1e15:
+            return "an enormous number"
         if isinstance(value, str):
             return f"the text {_short(repr(value))}"
         if isinstance(value, type(check)):
@@ -202,8 +207,8 @@ def _describe(value):
 
 
 def _short(text, most=100):
-    """Return a text in one line, cut where it is long."""
-    text = " ".join(text.split()).rstrip(".")
+    """Return a text in one line of what can be printed, cut where it is long."""
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split()).rstrip(".")
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
@@ -219,7 +224,7 @@ def _dilated_size_cases(function):
         defaults = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
         keywords = {name: value for name, (value, default) in defaults.items() if value != default}
         given = ", ".join([f"{size}", f"{kernel_size}", *(f"{name}={value}" for name, value in keywords.items())])
-        row, window = torch.zeros(1, 1, size), torch.zeros(1, 1, kernel_size)
+        row, window = (torch.zeros(1, 1, cells, device="cpu") for cells in (size, kernel_size))
         try:
             stops = F.conv1d(row, window, stride=stride, padding=padding, dilation=dilation).shape[-1]
         except RuntimeError:  # the window does not fit
@@ -241,7 +246,11 @@ def _dilated_size_fault(stops, size, kernel_size, stride, padding, dilation):
             return None if isinstance(came, Raised) and isinstance(came.error, ValueError) else unfit
         if number == stops:
             return None
-        if number is not None and not number.is_integer():
+        if isinstance(came, Raised):
+            hint = "The window fits there."
+        elif number is None:
+            hint = ""
+        elif not number.is_integer():
             hint = "Half a stop is none: round down."
         elif dilation > 1 and number == room(kernel_size) // stride + 1:
             hint = "The gaps make the window longer."
@@ -256,7 +265,7 @@ def _dilated_size_fault(stops, size, kernel_size, stride, padding, dilation):
             hint = "Where the window would stand over the end there is no stop: round down."
         else:
             hint = "Is the start counted, too?"
-        return f"{stops} is right. {hint}"
+        return f"{stops} is right. {hint}".strip()
 
     return fault
 
@@ -295,7 +304,9 @@ def _read_idx_cases(function):
     shapes = [*small, (300, 2), (2, 70_000), (1, 257, 3)]
     files = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     for array in files:
-        hint = "Each size is four bytes, the highest first." if max(array.shape) > 255 else ""
+        hint = "" if array.ndim == 3 else "The fourth byte says how many sizes follow."
+        if max(array.shape) > 255:
+            hint = "Each size is four bytes, the highest first."
         yield _read_idx_case(f"a made-up file of shape {array.shape}", _idx(array), array, hint)
     for array in files[:4]:
         for wrong, content in (("a byte too few", _idx(array)[:-1]), ("a byte too many", _idx(array) + b"\0")):
@@ -333,15 +344,15 @@ def _wrong_length_fault(came):
 
 def _cross_entropy_cases(function):
     """Random logits of all sizes; such as e to their power is infinite or zero come last."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     for number in range(200):
         scale, count = (1, 10, 1000)[number // 80], (1, 2, 5, 64)[number % 4]
-        logits = scale * torch.randn(count, 10, generator=generator)
+        logits = scale * torch.randn(count, 10, generator=generator, dtype=torch.float32, device="cpu")
         if scale == 1000:
             logits = scale * logits.sign()
             if number % 3 == 0:
                 logits[0] = -scale  # one row far below the largest of all
-        labels = torch.randint(10, (count,), generator=generator)
+        labels = torch.randint(10, (count,), generator=generator, device="cpu")
         words = f"{count} row{'s' * (count > 1)} of logits from {logits.min():.4g} to {logits.max():.4g}"
         yield Case(f"cross_entropy({words}, labels)", (logits, labels), _cross_entropy_fault(logits, labels))
 
@@ -541,7 +552,7 @@ EXERCISES = {
         1.7159 * math.tanh(2 / 3 * 1.7159): "One of the four is negative.",
         1.7159 * math.tanh(2 / 3 * 0.25 * 0.5 * 1.7159): "The unit multiplies the sum of the four, not their average.",
     }),
-    "05.5": Number(0.00218, 5, hints={
+    "05.5": Number(2 * 0.0005 + 3 * 0.0002 + 3 * 0.0001 + 4 * 0.00005 + 8 * 0.00001, 5, hints={
         0.00086: "That takes each rate once; most hold for several passes.",
         0.00218 / 20: "That is their mean.",
         0.00218 - 0.0005: "Two passes have the first rate.",
@@ -577,7 +588,7 @@ EXERCISES = {
         0.5**3: "How many half-lives are six epochs?",
         0.5**6: "How many half-lives are six epochs?",
     }),
-    "07.1": Number(1.733376, 3, hints={
+    "07.1": Number(2 * (3 * 328_096 - 117_600) / 1e6, 3, hints={
         2 * 3 * 328_096 / 1e6: "The first layer needs no gradients of its inputs.",
         1.733376 / 2: "A multiply-add is two operations.",
         2.264: "That is the tutorial's network.",
@@ -605,7 +616,6 @@ EXERCISES = {
         480 / 10: "With the graph, the operations still take their time.",
         660 / 190: "Starting and working overlap: without the graph, the slower of the two counts.",
         190 / 480: "The other way round.",
-        8 / 3: "The start of the graph takes time, too.",
         (480 + 180) / 180: "Starting and working overlap, and the graph has a start, too.",
     }),
     "08.1": Number(60 * 20 / 240, hints={

@@ -3,6 +3,7 @@
 What a reader has changed since, by working in a notebook and saving it, breaks nothing here.
 """
 
+import ast
 import copy
 import re
 import shutil
@@ -13,6 +14,8 @@ import nbformat
 import pytest
 import yaml
 
+import lenet_exercises
+from lenet_exercises import EXERCISES
 from tools import notebook_rules
 from tools.notebook_rules import MAX_BYTES, NOTEBOOKS, ROOT, code_cells, committed, problems
 from tools.repository_address import BADGE, CITATION, README, colab_badge, setup_cell
@@ -174,30 +177,104 @@ def test_the_guard_refuses_a_large_notebook():
     assert any("MB" in problem for problem in problems(read(TRAINING), TRAINING.stem, MAX_BYTES + 1))
 
 
+def exercises(notebook):
+    """Return each exercise's starter, its check and its solution, three cells in a row."""
+    trios = zip(notebook.cells, notebook.cells[1:], notebook.cells[2:], strict=False)
+    return [cells for cells in trios if "check" in cells[1].metadata.get("tags", [])]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_exercise_has_a_check_that_its_printed_solution_passes(path, monkeypatch, capsys):
     """Run the light cells that the exercises need, then each starter and each solution before its check."""
     monkeypatch.chdir(path.parent)
     monkeypatch.syspath_prepend(ROOT)  # and so the set-up cell's entry goes with it
+    monkeypatch.setattr(lenet_exercises, "_tries", {})
     notebook, names = read(path), {}
     for cell in code_cells(notebook):
         if "exercises-need" in cell.metadata.get("tags", []) or cell is code_cells(notebook)[0]:
             exec(cell.source, names)
-    checks = 0
-    for starter, check, solution in zip(notebook.cells, notebook.cells[1:], notebook.cells[2:], strict=False):
-        if "check" not in check.metadata.get("tags", []):
-            continue
-        checks += 1
+    for starter, check, solution in exercises(notebook):
         assert starter.metadata["tags"] == ["exercise"]
         capsys.readouterr()
         exec(starter.source, names)
         exec(check.source, names)
-        assert capsys.readouterr().out.startswith("No answer yet")
+        unanswered = capsys.readouterr().out
+        assert unanswered == "No answer yet: replace the ... above, run that cell, then this one.\n"
+        assert [output.text for output in check.outputs] == [unanswered]
         (code,) = re.findall(r"<details>.*?```python\n(.*?)```.*?</details>", solution.source, re.DOTALL)
         exec(code, names)
         exec(check.source, names)
-        assert capsys.readouterr().out.startswith("Correct")
-    assert 3 <= checks <= 6
+        assert capsys.readouterr().out.startswith("Correct: ")
+
+
+def problems_of_exercises(notebook, number):
+    """Return what is wrong with starters and checks: they are to hold a place for the answer, and nothing of it."""
+    found, cells = [], exercises(notebook)
+    names = [f"{number}.{place}" for place in range(1, len(cells) + 1)]
+    wanted = [name for name in EXERCISES if name.startswith(number)]
+    if names != wanted:
+        found.append(f"{number} has {len(names)} checks, and lenet_exercises {len(wanted)} exercises")
+    for place, (name, (starter, check, _)) in enumerate(zip(names, cells, strict=True), 1):
+        answer = getattr(EXERCISES.get(name), "name", f"answer_{place}")
+        if check.source != f'lu.check("{name}", {answer})':
+            found.append(f"{check.source} is not the check of {name}")
+        (statement,) = ast.parse(starter.source).body
+        if isinstance(statement, ast.FunctionDef):
+            *documentation, rest = map(ast.unparse, statement.body)
+            if statement.name != answer or len(documentation) != 1 or rest != "...":
+                found.append(f"the starter of {name} is not {answer} with a docstring and ...")
+        elif starter.source != f"{answer} = ...":
+            found.append(f"the starter of {name} is not {answer} = ...")
+        if f"**{place}.** " not in notebook.cells[notebook.cells.index(starter) - 1].source:
+            found.append(f"{name} does not stand under **{place}.**")
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_starter_and_no_check_holds_an_answer(path):
+    assert problems_of_exercises(read(path), path.stem[:2]) == []
+
+
+def exchange_two_checks(cells):
+    cells[0][1].source, cells[1][1].source = cells[1][1].source, cells[0][1].source
+
+
+def show_an_answer(cells):
+    cells[1][1].source = "lu.check(answer_2, 0.6931)"
+
+
+def start_with_the_answer(cells):
+    cells[0][0].source = "answer_1 = 9380"
+
+
+def start_with_half_the_answer(cells):
+    cells[0][0].source += "  # 10 * 938"
+
+
+def start_with_the_solution(cells):
+    cells[-1][0].source = cells[-1][0].source.replace("    ...", "    return F.cross_entropy(logits, labels)")
+
+
+def leave_out_a_check(cells):
+    cells[0][1].metadata["tags"] = []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (exchange_two_checks, "is not the check of 04.1"),
+        (show_an_answer, "is not the check of 04.2"),
+        (start_with_the_answer, "the starter of 04.1 is not"),
+        (start_with_half_the_answer, "the starter of 04.1 is not"),
+        (start_with_the_solution, "the starter of 04.5 is not"),
+        (leave_out_a_check, "04 has 4 checks, and lenet_exercises 5 exercises"),
+    ],
+)
+def test_an_answer_in_a_starter_or_a_check_is_found(spoil, expected):
+    notebook = copy.deepcopy(read(TRAINING))
+    spoil(exercises(notebook))
+    found = problems_of_exercises(notebook, "04")
+    assert any(expected in problem for problem in found), found
 
 
 def git(*command, folder):

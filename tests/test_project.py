@@ -59,7 +59,16 @@ def test_the_seam_between_subject_and_helpers():
     defined = re.findall(r"^(?:def|class) ([a-zA-Z]\w+)|^([A-Z]\w+) =", subject, re.MULTILINE)
     for name in {name or constant for name, constant in defined}:
         assert getattr(lenet_utils, name) is getattr(lenet, name), f"lenet_utils does not pass {name} on"
-    for name in ("load_mnist", "as_images", "scale_", "epoch_order", "prepare_image", "LivePlot", "show_images"):
+    for name in (
+        "load_mnist",
+        "as_images",
+        "scale_",
+        "epoch_order",
+        "prepare_image",
+        "LivePlot",
+        "show_images",
+        "check",
+    ):
         assert hasattr(lenet_utils, name), f"lenet_utils does not pass {name} on"
 
 

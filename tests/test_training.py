@@ -23,7 +23,6 @@ from lenet_figures import alt_text
 from lenet_utils import (
     HISTORY,
     LivePlot,
-    check,
     evaluate,
     fit,
     load_mnist,
@@ -345,27 +344,6 @@ def test_the_fastest_device_at_hand_is_picked(cuda, mps, best, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: bool(cuda))
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: bool(mps))
     assert pick_device() == torch.device(best)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected", "start"),
-    [
-        (..., 5, "No answer"),
-        (5, 5, "Correct"),
-        (4, 5, "Not yet"),
-        (0.50001, 0.5, "Correct"),
-        (0.51, 0.5, "Not yet"),
-        (0.5001, 0.5, "Not yet"),
-        (340_909, 340_908, "Not yet"),
-        (np.int64(5), 5, "Correct"),
-        (torch.tensor(5), 5, "Correct"),
-        ("5", 5, "Not yet"),
-        (None, 0.5, "Not yet"),
-    ],
-)
-def test_check(answer, expected, start, capsys):
-    check(answer, expected)
-    assert capsys.readouterr().out.startswith(start)
 
 
 # -------------------------------------------------------------------------------------- saved weights
