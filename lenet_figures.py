@@ -76,6 +76,8 @@ def show_images(images, titles=(), columns=10, row_titles=(), scale=0.8, **optio
             ax.imshow(image, **options)
     for ax, title in zip(axes[:, 0], row_titles, strict=False):
         ax.set_ylabel(title, rotation=0, ha="right", va="center")
+    if len(row_titles) and not len(titles):
+        fig.set_label(f"Rows of images: {', '.join(map(str, row_titles))}")
     plt.show()
 
 
@@ -115,7 +117,7 @@ def draw_stop(image, kernel, row, column):
     middle.imshow(window * kernel, cmap="PuOr_r", vmin=-1.5, vmax=1.5)
     for y in range(size):
         for x in range(size):
-            middle.text(x, y, f"{window[y, x]:.1f}\n× {kernel[y, x]:g}", ha="center", va="center", fontsize=8)
+            middle.text(x, y, f"{window[y, x]:.1f}\n× {kernel[y, x]:g}", ha="center", va="center", fontsize=10)
     middle.set_title(f"{size * size} products: pixel × weight")
     limit = result.abs().max().item()
     right.imshow(result, cmap="PuOr_r", vmin=-limit, vmax=limit)

@@ -51,9 +51,9 @@ def connections():
     return {name: partial(passes, forward) for name, forward in roads.items()}
 
 
-def loader(train, size):
-    """Return a DataLoader of a split with the usual transforms, batch size 64."""
-    steps = [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize((MNIST_MEAN,), (MNIST_STD,))]
+def loader(train, padding=0):
+    """Return a DataLoader of a split with the transforms that do what load_mnist does, batch size 64."""
+    steps = [transforms.Pad(padding), transforms.ToTensor(), transforms.Normalize((MNIST_MEAN,), (MNIST_STD,))]
     files = MNIST(DATA, train=train, transform=transforms.Compose(steps), download=True)
     return DataLoader(files, batch_size=64, shuffle=train)
 
@@ -62,7 +62,7 @@ def loading():
     """Notebook 03: from files to batches of 64, by a DataLoader or with the whole split as one tensor."""
 
     def by_loader():
-        return sum(len(images) for images, _ in loader(True, size=32))
+        return sum(len(images) for images, _ in loader(True, padding=2))
 
     def by_tensor():
         images, _ = load_mnist(train=True)
@@ -82,7 +82,7 @@ def training():
 
     def by_d2l():
         with capture_output():
-            d2l.train_ch6(tutorial_lenet(), loader(True, 28), loader(False, 28), num_epochs=1, lr=0.9, device=device)
+            d2l.train_ch6(tutorial_lenet(), loader(True), loader(False), num_epochs=1, lr=0.9, device=device)
         return 60_000
 
     def by_fit():

@@ -12,7 +12,17 @@ from torch.nn import functional as F
 
 import lenet_figures
 from lenet import LeNet5, layer_table, output_size
-from lenet_figures import LivePlot, alt_text, draw_fields, draw_network, draw_stop, draw_stops, explore, label_curves
+from lenet_figures import (
+    LivePlot,
+    alt_text,
+    draw_fields,
+    draw_network,
+    draw_stop,
+    draw_stops,
+    explore,
+    label_curves,
+    show_images,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -228,3 +238,11 @@ def test_the_fields_are_squares_of_their_size_a_jump_apart_inside_the_digit():
         assert len(squares) == 1 or (squares[1][0] - squares[0][0], squares[1][1]) == (jump, squares[0][1])
         assert ax.get_title() == f"{name}: {field} × {field}"
     assert "C3 14 × 14" in alt_text(fig)
+
+
+def test_rows_of_images_are_told_by_their_titles(monkeypatch):
+    monkeypatch.setattr(plt, "show", lambda: None)
+    show_images([torch.zeros(2, 2)] * 6, columns=3, row_titles=["zeros", "ones"])
+    assert alt_text(plt.gcf()) == "Rows of images: zeros, ones"
+    show_images([torch.zeros(2, 2)] * 2, titles=["a", "b"], row_titles=["row"], columns=2)
+    assert "a" in alt_text(plt.gcf())
