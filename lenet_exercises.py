@@ -172,7 +172,7 @@ def _number(answer):
         number = float(answer)
     except Exception:  # an answer can be anything
         return None
-    return number + 0.0 if math.isfinite(number) else None  # + 0.0: no -0
+    return number if math.isfinite(number) else None
 
 
 def _show(number):

@@ -140,6 +140,9 @@ def test_numbers_that_are_the_same_as_far_as_asked_are_one_try(said):
     for answer in (0.301, 0.30103, 0.3010299957, 0.5, 0.50004):
         assert "answer" not in said("04.2", answer)
     assert said("04.2", 0.5001).endswith("The answer is 0.6931; the folded solution below says why.")
+    for answer in (7.1, 7.2, 7.1):
+        assert "answer" not in said("01.1", answer)
+    assert said("01.1", 7.3).endswith("The answer is 14; the folded solution below says why.")
 
 
 def test_what_is_said_to_a_wrong_number(said):
@@ -155,7 +158,10 @@ def test_what_is_said_to_a_wrong_number(said):
     assert said("06.2", 14.1) == "Not yet: 14.1. Right so far, but two decimals are asked for."
     assert said("03.2", -0.42) == "Not yet: -0.42. Right so far, but four decimals are asked for."
     assert said("04.3", 0) == f"Not yet: 0. {general}"
+    assert said("07.2", 2) == f"Not yet: 2. {general}", "to no decimal at all is not so far"
+    assert said("05.4", 1.0) == f"Not yet: 1. {general}"
     assert said("04.2", -0.0) == f"Not yet: 0. {general}"
+    assert said("02.1", 123_456_789) == f"Not yet: 123,456,789. {general}"
     assert said("02.1", 1e300) == f"Not yet: 1e+300. {general}"
     assert said("02.1", 10**300) == f"Not yet: 1e+300. {general}"
     rounded = "The mean was rounded on the way: take the exact one, not 0.1307."
@@ -310,10 +316,12 @@ def test_the_starter_is_no_answer(name, nothing, said):
 @pytest.mark.parametrize("name", CASES)
 def test_a_function_that_raises_is_named_with_the_case(name, said):
     def fails(*given, **named):
-        raise KeyError("first\nsecond \x1b[1m\ud800 " + "long " * 99)
+        raise RuntimeError("first\nsecond \x1b[1m\ud800 " + "long " * 99)
 
     words = said(name, fails)
-    assert re.match(rf"Not yet: {EXERCISES[name].name}\(.+\) raised KeyError: 'first.+; .+ is right", words)
+    assert re.match(
+        rf"Not yet: {EXERCISES[name].name}\(.+\) raised RuntimeError: first second \[1m .+ \.\.\.; .+ is right", words
+    )
     assert words.isprintable() and len(words) < 300
 
 
@@ -350,6 +358,10 @@ def test_whatever_a_function_returns_is_told(came, said):
 
 
 def test_what_a_function_returned_is_told(said):
+    words = said("02.5", lambda seed: Evil())
+    assert words == "Not yet: balanced_table(0) returned something else; that cannot be read."
+    words = said("01.5", lambda size, kernel_size: 2 if size == 2 else None)
+    assert words == "Not yet: dilated_size(3, 1) returned None; 3 is right."
     assert said("01.5", lambda *given, **named: "7") == "Not yet: dilated_size(2, 1) returned the text '7'; 2 is right."
     assert said("04.5", lambda *given: math.nan).startswith("Not yet: cross_entropy(1 row of logits from ")
     assert " returned nan; " in said("04.5", lambda *given: torch.tensor(math.nan))
@@ -588,6 +600,7 @@ MISTAKES_OF_LOSS = [
     ("the mean over the batch, one number, is right.", lambda *given: loss_of(*given, take=torch.clone)),
     ("is right.", lambda logits, labels: cross_entropy(logits, labels) + 0.01),
     ("is right.", lambda logits, labels: cross_entropy(logits, labels * 0)),
+    ("is right.", lambda logits, labels: cross_entropy(logits, labels.zero_())),
     ("that is right, but it changes what it was given: work on a copy.",
      lambda logits, labels: cross_entropy(logits.sub_(logits.max(dim=1, keepdim=True).values), labels)),
     ("that is right, but it changes what it was given: work on a copy.",

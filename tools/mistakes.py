@@ -22,7 +22,7 @@ CHECKSUM = f"{RESULTS} -k checksum"  # for what only a checksum can notice; else
 CONFIGURATION, SHORT = "tests/test_configuration.py", "tests/test_experiments.py"
 NOTEBOOKS, TRAINING, LAYERS = "tests/test_notebooks.py", "tests/test_training.py", "tests/test_layers.py"
 ORIGINAL, SPEED = "tests/test_original.py", "tests/test_speed.py"
-HELPERS = "tests/test_helpers.py"
+HELPERS, EXERCISES = "tests/test_helpers.py", "tests/test_exercises.py"
 MODES = f"{TRAINING} tests/test_gate.py"
 
 TEXT = [
@@ -61,6 +61,22 @@ TEXT = [
     ("lenet.py", "3e001c3663636363361c0000", "3e001c3663636363371c0000", LAYERS),
     ("lenet.py", "    gives_distances = True", "    gives_distances = False", LAYERS),
     ("lenet_data.py", "MNIST_MEAN, MNIST_STD = 0.1307", "MNIST_MEAN, MNIST_STD = 0.1703", "tests/test_data.py"),
+    # The exercises' check.
+    ("lenet_exercises.py", "TRIES_BEFORE_THE_ANSWER = 3", "TRIES_BEFORE_THE_ANSWER = 2", EXERCISES),
+    ("lenet_exercises.py", "0.501 * 10**-decimals if", "5.01 * 10**-decimals if", EXERCISES),
+    ("lenet_exercises.py", "tries.add(round(number, decimals) if decimals else number)", "tries.add(len(tries))",
+     EXERCISES),
+    ("lenet_exercises.py", "isinstance(answer, bool) or ", "", EXERCISES),
+    ("lenet_exercises.py", "arguments = copy.deepcopy(case.arguments)", "arguments = case.arguments", EXERCISES),
+    ("lenet_exercises.py", "  raise\n    except BaseException", "  pass\n    except BaseException", EXERCISES),
+    ("lenet_exercises.py", "again = _call(function, seed)", "again = table", EXERCISES),
+    ("lenet_exercises.py", "shapes = [*small, (300, 2)", "shapes = [*small, (200, 2)", EXERCISES),
+    ("lenet_exercises.py", "logits[0] = -scale ", "logits[0] = scale ", EXERCISES),
+    ("lenet_exercises.py", '"01.4": Number(6 * (', '"01.4": Number(16 * (', EXERCISES),
+    ("lenet_exercises.py", '"03.3": Number(_MEAN ', '"03.3": Number(0.1307 ', EXERCISES),
+    ("lenet_exercises.py", "Number(math.sqrt(200), 2,", "Number(math.sqrt(200), 3,", EXERCISES),
+    ("lenet_exercises.py", '"That is with all six."', '"That is with all six; it is 1,616."', EXERCISES),
+    ("lenet_exercises.py", "16 * 4 * 25: ", "16 * 4 * 25 + 16: ", EXERCISES),
     # The experiments: what they train on, and with which settings.
     ("experiments/modern_lenet.py", "[part[:50_000] for part in digits]", "digits", SHORT),
     ("experiments/original_1998.py", "[part[:50_000] for part in digits]", "digits", SHORT),
@@ -122,6 +138,8 @@ TEXT = [
     ("tests/paper_facts.py", "340_908", "340_980", FIGURES),
     # Notebooks.
     ("notebooks/04_training.ipynb", '"nbval-ignore-output"', '"nbval-skip"', NOTEBOOKS),
+    ("notebooks/04_training.ipynb", '"answer_1 = ..."', '"answer_1 = 9380"', NOTEBOOKS),
+    ("notebooks/04_training.ipynb", r'lu.check(\"04.2\", answer_2)', r'lu.check(\"04.3\", answer_2)', NOTEBOOKS),
     ("notebooks/01_output_sizes.ipynb", '"execution_count": 5', '"execution_count": null', NOTEBOOKS),
     ("notebooks/01_output_sizes.ipynb", "iVBORw0KGgo", "iVBORw0KGgp", NOTEBOOKS),
     ("notebooks/01_output_sizes.ipynb", "28", "82", "--nbval notebooks/01_output_sizes.ipynb tests/test_figures.py"),
