@@ -539,7 +539,7 @@ def c3_table():
     c3, dense = kernels * kernel + maps, maps * inputs * kernel + maps
     conv = (inputs, maps, lenet.LeNet5().c3.kernel_size)
     return [
-        ("Why C3 has {:,} parameters, and `Conv2d({}, {}, {})` has {:,}.", c3, *conv, dense),
+        ("Why C3 has fewer parameters than `Conv2d({}, {}, {})`.", *conv),
         ("C3 has {} of {} possible kernels", kernels, maps * inputs),
         ("Hence {} · {} + {} = {:,} parameters;", kernels, kernel, maps, c3),
         ("`Conv2d({}, {}, {})` has {:,} and is another layer", *conv, dense),
