@@ -374,7 +374,7 @@ def readme():
             ratio("training", "whole split and fit"),
             ratio("connections", "PartialConv2d"), 100 - 100 * ratio("distortion", "distorted"),
         ),
-        ("The last run noticed all {} mistakes", len(all_mistakes())),
+        ("The last runs noticed all {} mistakes", len(all_mistakes())),
         (
             "stopped after {} of {:,} changes: {} were noticed; tests for most of the other {} were written since",
             *by_hand("mutmut"),
@@ -544,6 +544,7 @@ def c3_table():
         ("Hence {} · {} + {} = {:,} parameters;", kernels, kernel, maps, c3),
         ("`Conv2d({}, {}, {})` has {:,} and is another layer", *conv, dense),
         ("leaves {} weights for the optimiser", saved()),
+        ("this shows only the first: {:,} connections fewer", 10 * 10 * saved()),
         (
             "An even split would be {:.0f} % for the first six maps and {:.0f} % for the next nine",
             100 / 3, 100 / 4,
