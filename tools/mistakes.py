@@ -22,7 +22,7 @@ CHECKSUM = f"{RESULTS} -k checksum"  # for what only a checksum can notice; else
 CONFIGURATION, SHORT = "tests/test_configuration.py", "tests/test_experiments.py"
 NOTEBOOKS, TRAINING, LAYERS = "tests/test_notebooks.py", "tests/test_training.py", "tests/test_layers.py"
 ORIGINAL, SPEED = "tests/test_original.py", "tests/test_speed.py"
-HELPERS, EXERCISES = "tests/test_helpers.py", "tests/test_exercises.py"
+HELPERS, EXERCISES, DRAWINGS = "tests/test_helpers.py", "tests/test_exercises.py", "tests/test_drawings.py"
 MODES = f"{TRAINING} tests/test_gate.py"
 
 TEXT = [
@@ -61,6 +61,17 @@ TEXT = [
     ("lenet.py", "3e001c3663636363361c0000", "3e001c3663636363371c0000", LAYERS),
     ("lenet.py", "    gives_distances = True", "    gives_distances = False", LAYERS),
     ("lenet_data.py", "MNIST_MEAN, MNIST_STD = 0.1307", "MNIST_MEAN, MNIST_STD = 0.1703", "tests/test_data.py"),
+    # Drawings and the live plot.
+    ("lenet_figures.py", "max(100 * (1 - value), self.TICKS[0])", "max(100 * value, self.TICKS[0])", DRAWINGS),
+    ("lenet_figures.py", "if self.epoch >= self.epochs else", "if self.epoch > self.epochs else", DRAWINGS),
+    ("lenet_figures.py", "(5, -6 if place else 6", "(5, 6 if place else -6", DRAWINGS),
+    ("lenet_figures.py", "lowest + 1.4 *", "lowest + 0.4 *", DRAWINGS),
+    ("lenet_figures.py", "ax.figure.draw_without_rendering()", "ax.figure.stale = True", DRAWINGS),
+    ("lenet_figures.py", "(windows * kernel).sum(dim=(2, 3))", "(windows * kernel).mean(dim=(2, 3))", DRAWINGS),
+    ("lenet_figures.py", "range(-padding, last + 1, stride)", "range(-padding, last, stride)", DRAWINGS),
+    ("lenet_figures.py", "(start + jump, ", "(start + 1, ", DRAWINGS),
+    ("lenet_figures.py", 'slider.observe(redraw, names="value")', 'slider.observe(redraw, names="max")', DRAWINGS),
+    ("lenet_figures.py", 'f"{row.parameters:,}"))', 'f"{row.connections:,}"))', DRAWINGS),
     # The exercises' check.
     ("lenet_exercises.py", "TRIES_BEFORE_THE_ANSWER = 3", "TRIES_BEFORE_THE_ANSWER = 2", EXERCISES),
     ("lenet_exercises.py", "0.501 * 10**-decimals if", "5.01 * 10**-decimals if", EXERCISES),
