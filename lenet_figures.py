@@ -50,8 +50,10 @@ def alt_text(fig):
         if x or y:
             words += f" ({f'{y} against {x}' if x and y else y or f'along {x}'})"
         legend = ax.get_legend()
-        if legend:
-            words += " with " + ", ".join(text.get_text() for text in legend.get_texts())
+        named = [text.get_text() for text in legend.get_texts()] if legend else [line.get_label() for line in ax.lines]
+        named = [name for name in named if not name.startswith("_")]
+        if named:
+            words += " with " + ", ".join(named)
         panels.append(words.strip() or ("an image" if ax.images else ""))
     told = list(dict.fromkeys(panel for panel in panels if panel))  # rows of digits say the same again and again
     kind = "Images" if any(ax.images for ax in fig.axes) else "Plot"
