@@ -582,7 +582,6 @@ def training():
     counts = errors("tutorial_lenet", "10 epochs")
     return [
         ("(d2l) on all {:,} MNIST digits", images("train")),
-        ("needs a learning rate as large as {}", setting("tutorial_lenet", "10 epochs", "lr")),
         ("the first loss is near ln {}", 10),
         ("Ten epochs give {:.1f} % on average over three seeds", 100 - error("tutorial_lenet", "10 epochs")),
         ("LeNet-5 as published, and its {} %", fact("test error")),
