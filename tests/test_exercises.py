@@ -280,6 +280,12 @@ def slow_read_idx(content):
     return np.array(values, dtype=np.uint8).reshape(sizes)
 
 
+def strict_read_idx(content):
+    """Believes the header only if it starts as the header of unsigned bytes does."""
+    assert content[:3] == b"\0\0\x08"
+    return read_idx(content)
+
+
 def double_cross_entropy(logits, labels):
     return -logits.double().log_softmax(dim=1).numpy()[np.arange(len(labels)), labels].mean()
 
@@ -297,6 +303,7 @@ LARGE = "Numbers this large overflow or vanish in exp: subtract each row's large
         ("02.5", lambda seed: lenet.C3_TABLE[torch.randperm(16, generator=torch.Generator().manual_seed(seed))]),
         ("02.5", lambda seed: (torch.manual_seed(seed), lenet.C3_TABLE[:, torch.randperm(6)])[1]),
         ("03.6", slow_read_idx),
+        ("03.6", strict_read_idx),
         ("04.5", double_cross_entropy),
         ("04.5", lambda logits, labels: F.cross_entropy(logits.requires_grad_(), labels).reshape(1)),
         ("04.5", lambda logits, labels: (logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean().item()),
@@ -362,6 +369,11 @@ def test_what_a_function_returned_is_told(said):
     assert words == "Not yet: balanced_table(0) returned something else; that cannot be read."
     words = said("01.5", lambda size, kernel_size: 2 if size == 2 else None)
     assert words == "Not yet: dilated_size(3, 1) returned None; 3 is right."
+    words = said("04.5", lambda logits, labels: "large")
+    case = r"Not yet: cross_entropy\(1 row of logits from -\S+ to [^-]\S+, labels\)"
+    assert re.fullmatch(rf"{case} returned the text 'large'; [\d.]+ is right\.", words)
+    words = said("04.5", lambda logits, labels: cross_entropy(logits, labels) * len(labels))
+    assert words.startswith("Not yet: cross_entropy(2 rows of logits from ")
     assert said("01.5", lambda *given, **named: "7") == "Not yet: dilated_size(2, 1) returned the text '7'; 2 is right."
     assert said("04.5", lambda *given: math.nan).startswith("Not yet: cross_entropy(1 row of logits from ")
     assert " returned nan; " in said("04.5", lambda *given: torch.tensor(math.nan))
@@ -470,6 +482,17 @@ def one_tensor_for_all(seed):
     return MEMORY
 
 
+seeds_so_far = set()
+
+
+def once(seed):
+    """Fails where it is asked for the same again."""
+    if seed in seeds_so_far:
+        raise ValueError(seed)
+    seeds_so_far.add(seed)
+    return balanced_table(seed)
+
+
 MISTAKES_OF_TABLE = [
     ("a torch.bool tensor of shape [16, 6] is right.", lambda seed: balanced_table(seed).int()),
     ("a torch.bool tensor of shape [16, 6] is right.", lambda seed: balanced_table(seed).T),
@@ -481,6 +504,7 @@ MISTAKES_OF_TABLE = [
     ("two of its rows are alike.", rows_alike),
     ("a second call gives something else: the seed must decide all that is drawn.", only_the_global_generator),
     ("a second call gives something else: the seed must decide all that is drawn.", one_tensor_for_all),
+    ("a second call gives something else: the seed must decide all that is drawn.", once),
     ("that is the table of all other seeds, too: draw it at random.", lambda seed: lenet.C3_TABLE),
     ("that is the table of all other seeds, too: draw it at random.", lambda seed: balanced_table(0)),
 ]  # fmt: skip
@@ -580,6 +604,13 @@ def largest_of_all(logits, labels):
     return naive(logits - logits.max(), labels)
 
 
+def power_by_power(logits, labels):
+    """Raises an OverflowError."""
+    powers = [[math.exp(logit) for logit in row] for row in logits.tolist()]
+    losses = [-math.log(row[label] / sum(row)) for row, label in zip(powers, labels.tolist(), strict=True)]
+    return sum(losses) / len(losses)
+
+
 def clamped(logits, labels):
     return -logits.softmax(dim=1).clamp(min=1e-30).log()[range(len(labels)), labels].mean()
 
@@ -588,6 +619,7 @@ MISTAKES_OF_LOSS = [
     (LARGE, naive),
     (LARGE, largest_of_all),
     (LARGE, clamped),
+    (LARGE, power_by_power),
     (LARGE, lambda logits, labels: cross_entropy(logits.clamp(-100, 100), labels)),
     ("The sign: the logarithm of a probability is negative, the loss is not.", lambda *given: -cross_entropy(*given)),
     ("The mean is asked for, not the sum.", lambda *given: loss_of(*given, take=torch.sum)),
@@ -626,7 +658,8 @@ def test_some_rows_lie_far_below_the_largest_logit(said):
     assert said("04.5", function).startswith("Correct")
     assert any((logits.max(dim=1).values < logits.max() - 1500).any() for logits in found)
     assert {len(logits) for logits in found} == {1, 2, 5, 64} and not any(logits.requires_grad for logits in found)
-    assert {logits.dtype for logits in found} == {torch.float32}
+    assert {logits.dtype for logits in found} == {torch.float32} and {logits.shape[1] for logits in found} == {10}
+    assert len(torch.cat(found[:160]).unique()) > 20_000 and torch.cat(found[160:]).abs().unique().tolist() == [1000]
 
 
 def test_a_check_leaves_the_session_as_it_was_and_does_not_mind_it(said, monkeypatch):
