@@ -3,23 +3,25 @@
     python -m experiments.original_1998 choices      what the paper leaves open, on the validation split
     python -m experiments.original_1998 runs         the full runs: 60,000, distorted, 30,000 and 15,000 digits
 
-A run of 20 passes over 60,000 digits takes about 4 minutes on one CPU core (the step is compiled, which needs a C++
-compiler); give two processes different kinds or seeds to use two cores. A checkpoint is stored after every pass in
-experiments/unfinished/, and the same command goes on from there. `choices` trains on the first 50,000 training
-digits, counts errors on the last 10,000, and never loads the test set; it writes results/original_1998_choices.json.
-`runs` writes results/original_1998.json and weights/original_1998/.
+A run of 20 passes over 60,000 digits takes a bit over a minute on one CPU core (one_by_one.cpp; without a C++ compiler
+PyTorch does it, many times as slowly); give two processes different kinds or seeds to use two cores. A checkpoint is
+stored after every pass in experiments/unfinished/, and the same command goes on from there. `choices` trains on the
+first 50,000 training digits, counts errors on the last 10,000, and never loads the test set; it writes
+results/original_1998_choices.json. `runs` writes results/original_1998.json and weights/original_1998/.
 """
 
+import ctypes
 import math
 import time
 
 import numpy as np
 import torch
-from torch.func import functional_call, grad
+from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from experiments import record
-from lenet import C3_TABLE, LeNet5, RBFOutput, Subsample
+from experiments import compiled, record
+from lenet import LeNet5, Subsample
 from lenet_utils import BACKGROUND, count_errors, evaluate, load_mnist, save_weights
 
 PASSES = 20
@@ -29,32 +31,42 @@ CURVATURE_DIGITS = 500
 LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6")
 
 
-def map_loss(distances, labels, j=0.1):
+def map_loss(distances, labels, j=0.1, s=1.0):
     """Return the paper's MAP criterion, the mean over the batch of y_D + log(e^-j + sum_i e^-y_i).
 
-    distances: y, float [N, 10], squared distances to the bitmaps. labels: D, int64 [N]. j: a positive constant.
-    Source: section II.C of the 1998 paper.
+    distances: float [N, 10], squared distances to the bitmaps; y is s times them: but for a constant, minus the
+    logarithm of a Gaussian of variance 1 / (2 s). labels: D, int64 [N]. j: a positive constant.
+    Source: section II.C of the 1998 paper, which has no s; 1 is its letter.
     """
-    rubbish = distances.new_full((len(distances), 1), -j)
-    right = distances.gather(1, labels[:, None])[:, 0]
-    return (right + torch.logsumexp(torch.cat([rubbish, -distances], dim=1), dim=1)).mean()
+    scaled = s * distances
+    rubbish = scaled.new_full((len(scaled), 1), -j)
+    right = scaled.gather(1, labels[:, None])[:, 0]
+    return (right + torch.logsumexp(torch.cat([rubbish, -scaled], dim=1), dim=1)).mean()
+
+
+def class_shares(distances, j=0.1, s=1.0):
+    """Return each class's share of e^-j + sum_i e^-y_i, [N, 10]: how much of each digit the classes claim."""
+    scaled = s * distances
+    rubbish = scaled.new_full((len(scaled), 1), -j)
+    return torch.cat([rubbish, -scaled], dim=1).softmax(dim=1)[:, 1:]
 
 
 # ------------------------------------------------------------------------------ second derivatives, step sizes
 
 
-def loss_curvature(features, bitmaps, j=0.1):
-    """Return the second derivative of each pattern's MAP loss by each of its F6 units, [N, 84]; exact.
+def loss_curvature(features, bitmaps, j=0.1, s=1.0, at_f6="exact"):
+    """Return the second derivative of each pattern's MAP loss by each of its F6 units, [N, 84].
 
-    features: the activations of F6, float [N, 84]. bitmaps: [10, 84].
+    features: the activations of F6, float [N, 84]. bitmaps: [10, 84]. at_f6: "exact"; or "constant", 2 s, that of the
+    right class's distance alone, as the authors' later code has it (there s is 1/2).
     """
+    if at_f6 == "constant":
+        return torch.full_like(features, 2 * s)
     away = features[:, None] - bitmaps
-    distances = away.square().sum(dim=2)
-    rubbish = distances.new_full((len(distances), 1), -j)
-    shares = torch.cat([rubbish, -distances], dim=1).softmax(dim=1)[:, 1:, None]
-    slopes = 2 * away  # of each distance by each unit
+    shares = class_shares(away.square().sum(dim=2), j, s)[..., None]
+    slopes = 2 * s * away  # of each scaled distance by each unit
     mean = (shares * slopes).sum(dim=1)
-    return 2 * (1 - shares.sum(dim=1)) + (shares * slopes.square()).sum(dim=1) - mean.square()
+    return 2 * s * (1 - shares.sum(dim=1)) + (shares * slopes.square()).sum(dim=1) - mean.square()
 
 
 def layer_curvature(layer, inputs, by_sum):
@@ -78,20 +90,27 @@ def layer_curvature(layer, inputs, by_sum):
     return by_input, dict(zip(squares, by_parameter, strict=True))
 
 
-def curvature(net, images, labels, j=0.1):
-    """Return h_kk of every parameter of a LeNet5: a dict of tensors with the parameters' names and shapes.
-
-    The diagonal Gauss-Newton second derivatives of the MAP loss, averaged over the images [N, 1, 32, 32].
-    Source: section III of Appendix C, equations 31 to 39.
-    """
+def walk(net, images):
+    """Return what each of the six trained layers gets and its weighted sums, two dicts, and the activations of F6."""
     inputs, sums, maps = {}, {}, images
     with torch.no_grad():
         for name in LAYERS:
-            layer = getattr(net, name)
             inputs[name] = maps.flatten(1) if name == "f6" else maps
-            sums[name] = layer(inputs[name])
+            sums[name] = getattr(net, name)(inputs[name])
             maps = net.squash(sums[name])
-        by_output, found = loss_curvature(maps, net.output.bitmaps, j), {}
+    return inputs, sums, maps
+
+
+def curvature(net, images, j=0.1, s=1.0, at_f6="exact"):
+    """Return h_kk of every parameter of a LeNet5: a dict of tensors with the parameters' names and shapes.
+
+    The diagonal Gauss-Newton second derivatives of the MAP loss, averaged over the images [N, 1, 32, 32]. They do not
+    depend on the labels. j, s, at_f6: as for loss_curvature.
+    Source: section III of Appendix C, equations 31 to 39.
+    """
+    inputs, sums, features = walk(net, images)
+    with torch.no_grad():
+        by_output, found = loss_curvature(features, net.output.bitmaps, j, s, at_f6), {}
         for name in reversed(LAYERS):
             slope = 1.7159 * 2 / 3 * (1 - torch.tanh(2 / 3 * sums[name]).square())
             by_output = by_output.view_as(slope) * slope.square()
@@ -104,12 +123,13 @@ def curvature(net, images, labels, j=0.1):
 USES = {"c1": 28 * 28, "s2": 14 * 14, "c3": 10 * 10, "s4": 5 * 5, "c5": 1, "f6": 1}
 
 
-def step_sizes(net, images, labels, lr, j=0.1, shared="sum", mu=MU):
+def step_sizes(net, images, lr, j=0.1, s=1.0, at_f6="exact", shared="sum", mu=MU):
     """Return the step size lr / (mu + h_kk) of every parameter of a LeNet5, a dict (equation 21).
 
-    shared: the curvature of a shared weight is the "sum" over its uses, as the paper has it, or their "mean".
+    images: float [N, 1, 32, 32], over which h_kk is averaged. j, s, at_f6: as for loss_curvature. shared: the
+    curvature of a shared weight is the "sum" over its uses, as the paper has it, or their "mean".
     """
-    found = curvature(net, images, labels, j)
+    found = curvature(net, images, j, s, at_f6)
     if shared == "mean":
         found = {name: h / USES[name[:2]] for name, h in found.items()}
     return {name: lr / (mu + h) for name, h in found.items()}
@@ -167,99 +187,127 @@ def distorted_pass(images, labels, number, seed, strength=1.0):
 # ------------------------------------------------------------------------------------------------ training
 
 
-def image_distances(parameters, image):
-    """Return what LeNet5()(image) does, [10], for one image [32, 32]; parameters in the order of net.parameters().
+def plain_pass(net, steps, images, labels, order, j=0.1, s=1.0):
+    """Show `net` the digits of `order`, one after the other, and change every weight after each: the loop of 1998.
 
-    Convolutions are matrix products and everything is one function, which torch.compile makes about five times
-    as fast as the network in eager PyTorch; a test holds the two together.
+    steps: step sizes, a dict with the parameters' names. images: float32 [N, 1, 32, 32]. labels: int64 [N]. order:
+    int64, places in them.
     """
-    squash = LeNet5.squash
-    w1, b1, k2, b2, w3, b3, k4, b4, w5, b5, w6, b6 = parameters
-    maps = squash(_convolve(image[None], w1, b1))
-    maps = squash(_window_sums(maps) * k2[:, None, None] + b2[:, None, None])
-    dense = w3.new_zeros(C3_TABLE.numel(), 25).index_copy(0, _C3_POSITIONS, w3.flatten(1))
-    maps = squash(_convolve(maps, dense, b3))
-    maps = squash(_window_sums(maps) * k4[:, None, None] + b4[:, None, None])
-    units = squash(torch.mv(w5.flatten(1), maps.flatten()) + b5)
-    units = squash(torch.mv(w6, units) + b6)
-    return (units - _BITMAPS).square().sum(dim=1)
+    parameters = dict(net.named_parameters())
+    for index in order.split(1):
+        loss = map_loss(net(images[index]), labels[index], j, s)
+        slopes = torch.autograd.grad(loss, parameters.values())
+        with torch.no_grad():
+            for (name, parameter), slope in zip(parameters.items(), slopes, strict=True):
+                parameter -= steps[name] * slope
 
 
-_C3_POSITIONS = C3_TABLE.flatten().nonzero().flatten()
-_BITMAPS = RBFOutput().bitmaps
+NO_MEMORY = "There is no memory for another 60,000 weights and their step sizes."
 
 
-def _convolve(maps, weight, bias):
-    channels, side = maps.shape[0], maps.shape[1] - 4
-    windows = maps.unfold(1, 5, 1).unfold(2, 5, 1).permute(0, 3, 4, 1, 2).reshape(channels * 25, side * side)
-    return torch.addmm(bias[:, None], weight.reshape(len(bias), channels * 25), windows).view(-1, side, side)
+def train_pass(net, steps, images, labels, order, j=0.1, s=1.0):
+    """Do what plain_pass does, in one_by_one.cpp if it can be compiled here; a test holds the two together."""
+    try:
+        kernel = compiled.library("one_by_one")
+    except RuntimeError:
+        return plain_pass(net, steps, images, labels, order, j, s)
+    weights = parameters_to_vector(net.parameters()).detach()
+    step_row = torch.cat([steps[name].flatten() for name, _ in net.named_parameters()])
+    tensors = [weights, step_row, net.c3.positions, net.output.bitmaps, images.contiguous(), labels, order.contiguous()]
+    count, kernels = ctypes.c_longlong(len(order)), len(net.c3.positions)
+    row, its_steps, positions, *rest = compiled.addresses(*tensors)
+    if kernel.train(row, its_steps, positions, kernels, *rest, count, ctypes.c_float(s), ctypes.c_float(j)):
+        raise MemoryError(NO_MEMORY)
+    vector_to_parameters(weights, net.parameters())
 
 
-def _window_sums(maps):
-    return maps[:, ::2, ::2] + maps[:, 1::2, ::2] + maps[:, ::2, 1::2] + maps[:, 1::2, 1::2]
+def accuracy(net, data):
+    """Return the accuracy (0 to 1) of a LeNet5 on data, (images, labels); compiled as train_pass is."""
+    try:
+        kernel = compiled.library("one_by_one")
+    except RuntimeError:
+        return evaluate(net, data)
+    images, labels = data
+    weights, classes = parameters_to_vector(net.parameters()).detach(), torch.empty_like(labels)
+    tensors = [weights, net.c3.positions, net.output.bitmaps, images.contiguous(), classes]
+    row, positions, bitmaps, pixels, answers = compiled.addresses(*tensors)
+    count = ctypes.c_longlong(len(images))
+    if kernel.read(row, positions, len(net.c3.positions), bitmaps, pixels, count, answers):
+        raise MemoryError(NO_MEMORY)
+    return (classes == labels).double().mean().item()
 
 
-def make_step(net, j):
-    """Return a compiled function step(weights, steps, images, labels, index): one digit, one change of all weights.
+def probe(net, images, labels, j, s):
+    """Return, of some digits, what tells why a criterion teaches well or not; see history in `train`.
 
-    weights, steps: float [60000], all parameters of the LeNet5 `net` in one row, changed in place, and their step
-    sizes. images: [N, 32, 32], labels: [N]. index: int64 [1], which digit.
+    saturated: of each layer, the share of activations beyond 1.6 either way (the limits are 1.7159). others: the
+    share that the nine wrong classes have in the criterion, on average. f6_curvature: the exact second derivative by
+    a unit of F6, on average, as a share of the constant one, 2 s.
     """
-    shapes = [parameter.shape for parameter in net.parameters()]
-    sizes = [shape.numel() for shape in shapes]
-
-    def loss(parameters, image, label):
-        return map_loss(image_distances(parameters, image)[None], label, j)
-
-    def step(weights, steps, images, labels, index):
-        parameters = [part.view(shape) for part, shape in zip(weights.split(sizes), shapes, strict=True)]
-        slopes = grad(loss)(parameters, images.index_select(0, index)[0], labels.index_select(0, index))
-        weights.sub_(steps * torch.cat([slope.flatten() for slope in slopes]))
-
-    return torch.compile(step)
+    _, sums, features = walk(net, images)
+    saturated = [_short((net.squash(sums[name]).abs() > 1.6).float().mean()) for name in LAYERS]
+    shares = class_shares(net.output(features), j, s)
+    others = shares.sum(dim=1) - shares.gather(1, labels[:, None])[:, 0]
+    exact = loss_curvature(features, net.output.bitmaps, j, s)
+    return {"saturated": saturated, "others": _short(others.mean()), "f6_curvature": _short(exact.mean() / (2 * s))}
 
 
 LOAD = {"size": 32, "scaling": "paper"}
 
-# What the paper leaves open. gain, power: the first weights are uniform in ±gain / fan-in^power; coefficient, spread:
-# the subsampling layers' first coefficients are uniform in coefficient ± spread; j: of the criterion, a squared
-# distance; shared: the curvature of a shared weight is the "sum" over its uses or their "mean"; distortion: factor
-# on DISTORTION, 0 for no distorted digits. mu and adamw are not open: they are here for the departures that are
-# measured. adamw: the largest rate of AdamW with mini-batches, in place of the step sizes of 1998.
+# What the paper leaves open. gain, power: the first weights are uniform in ±gain / fan-in^power; biases: factor on
+# those of the biases; coefficient, spread: the subsampling layers' first coefficients are uniform in coefficient ±
+# spread; s, j: of the criterion, factor on the squared distances and the distance of rubbish; at_f6: the second
+# derivative that is carried back from there, "exact" or "constant"; shared: the curvature of a shared weight is the
+# "sum" over its uses or their "mean"; distortion: factor on DISTORTION, 0 for no distorted digits. mu, adamw and
+# decay are not open: they are here for the departures that are measured. adamw: the largest rate of AdamW with mini-
+# batches, in place of the step sizes of 1998; decay: its weight decay.
 START = {
-    "gain": 2.4, "power": 0.5, "coefficient": 0.25, "spread": 0.0, "j": 0.1, "shared": "sum", "distortion": 0, "mu": MU,
-    "adamw": None,
+    "gain": 2.4, "power": 0.5, "biases": 1.0, "coefficient": 0.25, "spread": 0.0, "s": 1.0, "j": 0.1, "at_f6": "exact",
+    "shared": "sum", "distortion": 0, "mu": MU, "adamw": None, "decay": 0.0,
 }  # fmt: skip
-ADAMW = {"adamw": 0.006, "j": 10.0}
-CHOICES = {  # one change each, and how many seeds: one where it decides at once
-    "start": ({}, 3),
-    "j = 2": ({"j": 2.0}, 2),
-    "j = 5": ({"j": 5.0}, 2),
-    "j = 10": ({"j": 10.0}, 1),
-    "no j term": ({"j": 1e9}, 1),
-    "distance of the right class alone": ({"j": -1000.0}, 2),
-    "gain 1.7": ({"gain": 1.7}, 1),
-    "power 1": ({"power": 1.0}, 1),
-    "coefficient 0.25 ± 0.1": ({"spread": 0.1}, 1),
-    "coefficient 0.5": ({"coefficient": 0.5}, 1),
-    "mean over uses": ({"shared": "mean"}, 1),
-    "distortion 0.5": ({"distortion": 0.5}, 1),
-    "distortion 1": ({"distortion": 1.0}, 1),
-    "distortion 1.5": ({"distortion": 1.5}, 1),
-    "distortion 1, j = 5": ({"distortion": 1.0, "j": 5.0}, 1),
-    "mu 0.3, a departure": ({"mu": 0.3}, 1),
-    "AdamW 0.006, j = 10, a departure": (ADAMW, 1),
-    "AdamW 0.003, j = 10, a departure": (ADAMW | {"adamw": 0.003}, 1),
+CHOSEN = START | {"s": 0.1, "j": 2.0, "at_f6": "constant"}  # what `choices` showed to be best
+AUTHORS = {"gain": 1.2, "biases": 0.0, "coefficient": 0.6}  # first weights as in their later code, with its v = 1.2
+ADAMW = {"adamw": 0.006, "decay": 0.1, "j": 10.0}
+CHOICES = {  # changes of START, or of CHOSEN where the name says so, and how many seeds
+    "chosen": (CHOSEN, 3),
+    "s = 0.02, j = 0.4": (CHOSEN | {"s": 0.02, "j": 0.4}, 3),
+    "s = 0.05, j = 1": (CHOSEN | {"s": 0.05, "j": 1.0}, 3),
+    "s = 0.2, j = 4": (CHOSEN | {"s": 0.2, "j": 4.0}, 3),
+    "s = 0.5, j = 10": (CHOSEN | {"s": 0.5, "j": 10.0}, 3),
+    "s = 1, j = 20": (CHOSEN | {"s": 1.0, "j": 20.0}, 3),
+    "chosen, but j = 0.5": (CHOSEN | {"j": 0.5}, 3),
+    "chosen, but j = 5": (CHOSEN | {"j": 5.0}, 3),
+    "chosen, but no j term": (CHOSEN | {"j": 1e9}, 3),
+    "chosen, but curvature exact": (CHOSEN | {"at_f6": "exact"}, 3),
+    "the authors' code": (CHOSEN | AUTHORS | {"s": 0.5, "j": 1e9}, 3),
+    "letter": (START, 3),
+    "chosen, distortion 0.5": (CHOSEN | {"distortion": 0.5}, 3),
+    "chosen, distortion 1": (CHOSEN | {"distortion": 1.0}, 3),
+    "chosen, distortion 1.5": (CHOSEN | {"distortion": 1.5}, 3),
+    "letter, but j = 10": (START | {"j": 10.0}, 3),
+    "letter, but no j term": (START | {"j": 1e9}, 3),
+    "letter, but power 1": (START | {"power": 1.0}, 3),
+    "letter, but coefficient 0.5": (START | {"coefficient": 0.5}, 3),
+    "letter, but mean over uses": (START | {"shared": "mean"}, 3),
+    "chosen, but mu 0.002": (CHOSEN | {"mu": 0.002}, 3),
+    "letter, but curvature constant, mu 0.2": (START | {"at_f6": "constant", "mu": 0.2}, 3),
+    "AdamW 0.006, s = 0.1, j = 2": (CHOSEN | {"adamw": 0.006}, 3),
+    "AdamW 0.006, s = 0.1, j = 2, decay 0.1": (CHOSEN | {"adamw": 0.006, "decay": 0.1}, 3),
+    "AdamW 0.006, s = 1, j = 0.1, decay 0.1": (START | {"adamw": 0.006, "decay": 0.1}, 3),
+    "AdamW 0.006, s = 1, j = 10, decay 0.1": (START | {"adamw": 0.006, "decay": 0.1, "j": 10.0}, 3),
+    "letter, but coefficient 0.25 ± 0.1": (START | {"spread": 0.1}, 3),
 }
-CHOSEN = START  # what `choices` showed to be best
-
-RUNS = {  # how many digits, overrides of CHOSEN, name of the weights' files, how many seeds
-    "60,000 digits": (60_000, {}, "60000", 5),
-    "60,000 digits and 540,000 distorted": (60_000, {"distortion": 1.0, "j": 5.0}, "distorted", 3),
-    "30,000 digits": (30_000, {}, "30000", 3),
-    "15,000 digits": (15_000, {}, "15000", 3),
-    "60,000 digits, AdamW": (60_000, ADAMW, "60000_adamw", 5),
-    "60,000 digits and 540,000 distorted, AdamW": (60_000, ADAMW | {"distortion": 1.0}, "distorted_adamw", 3),
+RUNS = {  # how many digits, settings, name of the weights' files, how many seeds
+    "60,000 digits": (60_000, START, "60000", 5),
+    "60,000 digits and 540,000 distorted": (60_000, START | {"distortion": 1.0, "j": 5.0}, "distorted", 3),
+    "30,000 digits": (30_000, START, "30000", 3),
+    "15,000 digits": (15_000, START, "15000", 3),
+    "60,000 digits, AdamW": (60_000, START | ADAMW, "60000_adamw", 5),
+    "60,000 digits and 540,000 distorted, AdamW": (60_000, START | ADAMW | {"distortion": 1.0}, "distorted_adamw", 3),
+    "s = 0.1": (60_000, CHOSEN, "s01_60000", 10),
+    "s = 0.1, and 540,000 distorted": (60_000, CHOSEN | {"distortion": 1.0}, "s01_distorted", 5),
+    "s = 0.1, 30,000 digits": (30_000, CHOSEN, "s01_30000", 3),
+    "s = 0.1, 15,000 digits": (15_000, CHOSEN, "s01_15000", 3),
 }
 
 
@@ -278,7 +326,7 @@ def first_network(settings, seed):
                 kernel_map = torch.arange(len(layer.bias))
             change = settings["gain"] / 2.4 * fan_in ** (0.5 - settings["power"])
             layer.weight.mul_(change[kernel_map].view(-1, *[1] * (layer.weight.dim() - 1)))
-            layer.bias.mul_(change)
+            layer.bias.mul_(settings["biases"] * change)
         for layer in (net.s2, net.s4):
             spread = settings["spread"] * (2 * torch.rand_like(layer.coefficient) - 1)
             layer.coefficient.copy_(settings["coefficient"] + spread)
@@ -293,28 +341,33 @@ def end_pass(net, history, start, measure):
     print(f"  pass {len(history['seconds'])}:", {kind: values[-1] for kind, values in history.items()}, flush=True)
 
 
+def steps_by_layer(steps):
+    """Return the median and the largest step size of each of the six trained layers."""
+    layers = [torch.cat([size.flatten() for name, size in steps.items() if name[:2] == layer]) for layer in LAYERS]
+    return [[_short(sizes.median()), _short(sizes.max())] for sizes in layers]
+
+
+def _short(number):
+    return float(f"{number:.4g}")
+
+
 def train(settings, seed, data, measure, checkpoint):
     """Train a LeNet5 one digit at a time and return it, the history, and the first pass's range of steps a tensor.
 
     settings: see START. seed: of the first weights, the order, the digits whose curvature is taken. data: pair
-    (images, labels). measure: called with the network after every pass; returns numbers for the history.
+    (images, labels). measure: called with the network after every pass; returns numbers for the history, to which
+    `steps` comes: of each pass, the median and the largest step of each layer.
     checkpoint: path of the file that keeps everything after every pass; training goes on from there if it exists.
     A network that no longer reads (weights that are not finite, under 50 % on training digits) ends the run.
     """
     images, labels = data
     net = first_network(settings, seed)
-    # All parameters in one row of memory, so that one addition changes them all.
-    weights = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
-    sizes = [parameter.numel() for parameter in net.parameters()]
-    for parameter, part in zip(net.parameters(), weights.split(sizes), strict=True):
-        parameter.data = part.view_as(parameter)
     order = torch.from_numpy(np.random.default_rng([seed, 1998]).permutation(len(labels)))
-    history, first_steps = {"seconds": []}, {}
+    history, first_steps = {"seconds": [], "steps": []}, {}
     if checkpoint.exists():
         saved = torch.load(checkpoint)
-        weights.copy_(saved["weights"])
+        net.load_state_dict(saved["net"])
         history, first_steps = saved["history"], saved["first_steps"]
-    step = make_step(net, settings["j"])
     for number in range(len(history["seconds"]), PASSES):
         start = time.perf_counter()
         if settings["distortion"]:
@@ -322,16 +375,16 @@ def train(settings, seed, data, measure, checkpoint):
         else:
             shown, shown_labels = images[order], labels[order]
         sample = np.random.default_rng([seed, number]).choice(len(labels), CURVATURE_DIGITS, replace=False)
-        options = {name: settings[name] for name in ("j", "shared", "mu")}
-        steps = step_sizes(net, shown[sample], shown_labels[sample], LEARNING_RATES[number], **options)
+        options = {name: settings[name] for name in ("j", "s", "at_f6", "shared", "mu")}
+        steps = step_sizes(net, shown[sample], LEARNING_RATES[number], **options)
         first_steps = first_steps or {name: [size.min().item(), size.max().item()] for name, size in steps.items()}
-        steps = torch.cat([size.flatten() for size in steps.values()])
-        with torch.no_grad():
-            for index in torch.arange(len(labels)).split(1):
-                step(weights, steps, shown[:, 0], shown_labels, index)
+        history["steps"].append(steps_by_layer(steps))
+        train_pass(net, steps, shown, shown_labels, torch.arange(len(labels)), settings["j"], settings["s"])
         end_pass(net, history, start, measure)
-        record.save_checkpoint(checkpoint, {"weights": weights, "history": history, "first_steps": first_steps})
-        if not weights.isfinite().all() or history["train_accuracy"][-1] < 0.5:
+        saved = {"net": net.state_dict(), "history": history, "first_steps": first_steps}
+        record.save_checkpoint(checkpoint, saved)
+        finite = all(parameter.isfinite().all() for parameter in net.parameters())
+        if not finite or history["train_accuracy"][-1] < 0.5:
             break
     return net, history, first_steps
 
@@ -339,11 +392,11 @@ def train(settings, seed, data, measure, checkpoint):
 def train_adamw(settings, seed, data, measure, checkpoint):
     """Train as `train` does, but with AdamW on batches of 64, in a new order each pass; nothing else is changed.
 
-    The rate goes up to settings["adamw"] and down again over the 20 passes (one-cycle); weight decay 0.1.
+    The rate goes up to settings["adamw"] and down again over the 20 passes (one-cycle).
     """
     images, labels = data
     net = first_network(settings, seed)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=settings["adamw"], weight_decay=0.1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=settings["adamw"], weight_decay=settings["decay"])
     steps = PASSES * math.ceil(len(labels) / 64)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings["adamw"], total_steps=steps)
     history, parts = {"seconds": []}, {"net": net, "optimizer": optimizer, "scheduler": scheduler}
@@ -359,7 +412,7 @@ def train_adamw(settings, seed, data, measure, checkpoint):
             shown, shown_labels = distorted_pass(images, labels, number, seed, settings["distortion"])
         order = torch.from_numpy(np.random.default_rng([seed, 1998, number]).permutation(len(labels)))
         for batch in order.split(64):
-            loss = map_loss(net(shown[batch]), shown_labels[batch], settings["j"])
+            loss = map_loss(net(shown[batch]), shown_labels[batch], settings["j"], settings["s"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -382,9 +435,10 @@ def run_choices(kind, seed, checkpoint):
 
     def measure(net):
         first = (data[0][:10_000], data[1][:10_000])
-        return {"train_accuracy": evaluate(net, first), "validation_accuracy": evaluate(net, validation)}
+        found = {"train_accuracy": accuracy(net, first), "validation_accuracy": accuracy(net, validation)}
+        return found | probe(net, data[0][:1000], data[1][:1000], settings["j"], settings["s"])
 
-    settings = START | CHOICES[kind][0]
+    settings = dict(CHOICES[kind][0])
     net, history, first_steps = trainer(settings)(settings, seed, data, measure, checkpoint)
     found = {"validation_errors": count_errors(net, validation)}
     return [{"settings": settings} | found | {"first_steps": first_steps, "history": history}]
@@ -392,12 +446,12 @@ def run_choices(kind, seed, checkpoint):
 
 def run_full(kind, seed, checkpoint):
     """Do one of RUNS: train on all its digits, count the test errors after every pass, and report the last."""
-    count, overrides, name, _ = RUNS[kind]
-    settings = CHOSEN | overrides
+    count, settings, name, _ = RUNS[kind]
+    settings = dict(settings)
     data, test = [part[:count] for part in load_mnist(train=True, **LOAD)], load_mnist(train=False, **LOAD)
 
     def measure(net):
-        return {"train_accuracy": evaluate(net, data), "test_accuracy": evaluate(net, test)}
+        return {"train_accuracy": accuracy(net, data), "test_accuracy": accuracy(net, test)}
 
     net, history, first_steps = trainer(settings)(settings, seed, data, measure, checkpoint)
     weights = f"weights/original_1998/{name}_seed{seed}.safetensors"

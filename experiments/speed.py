@@ -10,19 +10,11 @@ with the machine's C++ compiler.
 """
 
 import ctypes
-import functools
 import logging
-import os
-import platform
 import re
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
-from pathlib import Path
 
 import torch
 import torch._inductor.config
@@ -31,7 +23,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from experiments import record
+from experiments import compiled, record
 from lenet import modern_lenet, tutorial_lenet
 from lenet_utils import (
     DATA,
@@ -88,27 +80,9 @@ def copy_rate(device):
 # ------------------------------------------------------------------------------------------------ own kernel
 
 
-@functools.cache
 def convolution_kernel():
-    """Compile convolutions.cpp for this processor and return the library; RuntimeError if that cannot be done here."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if not compiler:
-        raise RuntimeError("No C++ compiler was found: install g++ or clang++ (torch.compile needs one, too).")
-    flags = ["-O3", "-std=c++17", "-march=native", "-shared", "-fPIC", "-w"]
-    if platform.machine() in ("x86_64", "AMD64"):
-        flags.append("-mprefer-vector-width=512")
-    if sys.platform == "linux":
-        flags.append("-fopenmp")
-    # Windows does not let go of a library that is in use.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        library = Path(folder) / "convolutions.so"
-        source = Path(__file__).with_name("convolutions.cpp")
-        try:
-            subprocess.run([compiler, *flags, source, "-o", library], check=True, capture_output=True, encoding="utf-8")
-            kernel = ctypes.CDLL(str(library))
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or error
-            raise RuntimeError(f"The C++ compiler {compiler} could not compile {source.name}: {reason}") from error
+    """Return convolutions.cpp, compiled for this processor; RuntimeError if that cannot be done here."""
+    kernel = compiled.library("convolutions")
     kernel.buffer_size.restype = ctypes.c_longlong
     return kernel
 
@@ -126,21 +100,17 @@ def convolve(images, batch, weights, buffer):
     C3. buffer: memory from new_buffer, filled for convolve_backward. Returns features float32 [B, 400].
     """
     features = torch.empty(len(batch), 400)
-    pointers = _addresses(*weights, buffer, features)
-    convolution_kernel().forward(*_addresses(images, batch), len(batch), *pointers)
+    pointers = compiled.addresses(*weights, buffer, features)
+    convolution_kernel().forward(*compiled.addresses(images, batch), len(batch), *pointers)
     return features
 
 
 def convolve_backward(images, batch, weights, buffer, feature_gradients):
     """Return the gradients of `weights` from those of the features, float32 [B, 400]; the rest as for convolve."""
     sums = [torch.zeros_like(weight) for weight in weights]
-    pointers = _addresses(weights[2], buffer, feature_gradients.contiguous(), *sums)
-    convolution_kernel().backward(*_addresses(images, batch), len(batch), *pointers)
+    pointers = compiled.addresses(weights[2], buffer, feature_gradients.contiguous(), *sums)
+    convolution_kernel().backward(*compiled.addresses(images, batch), len(batch), *pointers)
     return sums
-
-
-def _addresses(*tensors):
-    return [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
 
 
 # ------------------------------------------------------------------------------------------------ the ladder

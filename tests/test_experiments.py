@@ -85,8 +85,8 @@ def seen(monkeypatch):
         monkeypatch.setattr(module, "save_weights", seen.recorder("saved"))
         if hasattr(module, "pick_device"):
             monkeypatch.setattr(module, "pick_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(original_1998, "evaluate", counting("evaluated", lenet_utils.evaluate))
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # a test must not need a C++ compiler
+    monkeypatch.setattr(original_1998, "accuracy", counting("evaluated", lenet_utils.evaluate))
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # nor must a test wait for a compiler
     monkeypatch.setattr(original_1998, "PASSES", 1)
     monkeypatch.setattr(original_1998, "CURVATURE_DIGITS", 20)
     return seen
@@ -255,8 +255,8 @@ def test_the_strength_of_the_elastic_distortion(monkeypatch):
 def note_1998(seen, monkeypatch, eager_steps=False):
     for name in ("first_network", "step_sizes", "distorted_pass", "map_loss"):
         monkeypatch.setattr(original_1998, name, seen.recorder(name, getattr(original_1998, name)))
-    make = original_1998.make_step if eager_steps else lambda net, j: lambda *_: None
-    monkeypatch.setattr(original_1998, "make_step", seen.recorder("make_step", make))
+    one_pass = original_1998.plain_pass if eager_steps else lambda *_: None  # a test must not need a C++ compiler
+    monkeypatch.setattr(original_1998, "train_pass", seen.recorder("train_pass", one_pass))
     for owner, name in ((torch.optim, "AdamW"), (torch.optim.lr_scheduler, "OneCycleLR")):
         monkeypatch.setattr(owner, name, seen.recorder(name, getattr(owner, name)))
     for name in ("train", "train_adamw"):
@@ -270,19 +270,21 @@ def check_1998_loop(seen, settings, seed):
         assert [call[2:] for call in seen["distorted_pass"]] == [(0, seed, settings["distortion"])]
     assert ("distorted_pass" in seen) == bool(settings["distortion"])
     if settings["adamw"]:
-        assert seen["AdamW"][0][-1] == {"lr": settings["adamw"], "weight_decay": 0.1}
+        assert seen["AdamW"][0][-1] == {"lr": settings["adamw"], "weight_decay": settings["decay"]}
         assert seen["OneCycleLR"][0][-1] == {"max_lr": settings["adamw"], "total_steps": 2}
-        assert [(len(call[0]), call[2]) for call in seen["map_loss"]] == [(64, settings["j"]), (36, settings["j"])]
-        assert "make_step" not in seen
+        criterion = settings["j"], settings["s"]
+        assert [(len(call[0]), *call[2:]) for call in seen["map_loss"]] == [(64, *criterion), (36, *criterion)]
+        assert "train_pass" not in seen
     else:
-        assert [call[1:] for call in seen["make_step"]] == [(settings["j"],)]
-        options = {name: settings[name] for name in ("j", "shared", "mu")}
-        assert [call[3:] for call in seen["step_sizes"]] == [(0.0005, options)]
+        ((*_, order, j, s),) = seen["train_pass"]
+        assert (j, s) == (settings["j"], settings["s"]) and torch.equal(order, torch.arange(len(order)))
+        options = {name: settings[name] for name in ("j", "s", "at_f6", "shared", "mu")}
+        assert [call[2:] for call in seen["step_sizes"]] == [(0.0005, options)]
 
 
 @pytest.mark.parametrize("kind", original_1998.CHOICES)
 def test_1998_choices(seen, monkeypatch, tmp_path, kind):
-    note_1998(seen, monkeypatch, eager_steps=kind == "start")
+    note_1998(seen, monkeypatch, eager_steps=kind == "letter")
     runs = original_1998.run_choices(kind, 0, tmp_path / "a.pt")
     check_like_record("original_1998_choices", kind, 0, runs)
     assert seen["loaded"] == [True] and seen["options"] == [{"size": 32, "scaling": "paper"}]

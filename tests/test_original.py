@@ -1,14 +1,18 @@
 """The 1998 training: criterion, second derivatives, step sizes, distortions, and the fast step."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch.autograd.functional import hessian
 from torch.func import functional_call, jacrev
 
+from experiments import compiled
 from experiments import original_1998 as original
 from lenet import C3_TABLE, LeNet5, RBFOutput
-from lenet_utils import load_mnist, seed_everything
+from lenet_utils import evaluate, load_mnist, load_weights, seed_everything
+from tools.notebook_rules import ROOT
 
 LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6")
 
@@ -28,13 +32,24 @@ def net():
 # ------------------------------------------------------------------------------------------- criterion
 
 
-def test_map_loss_is_the_papers_formula():
+@pytest.mark.parametrize(("j", "s"), [(0.1, 1.0), (2.0, 0.1)])
+def test_map_loss_is_the_papers_formula(j, s):
     distances, labels = torch.rand(4, 10, dtype=torch.double) * 9, torch.tensor([3, 0, 9, 1])
+    scaled = s * distances.numpy()
     expected = np.mean([
-        y[d] + np.log(np.exp(-0.1) + np.exp(-y).sum())
-        for y, d in zip(distances.numpy(), labels.tolist(), strict=True)
+        y[d] + np.log(np.exp(-j) + np.exp(-y).sum())
+        for y, d in zip(scaled, labels.tolist(), strict=True)
     ])  # fmt: skip
-    assert original.map_loss(distances, labels, j=0.1).item() == pytest.approx(expected, rel=1e-12)
+    assert original.map_loss(distances, labels, j, s).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("j", "s"), [(0.1, 1.0), (2.0, 0.1)])
+def test_shares_are_those_in_the_gradient_of_the_criterion(j, s):
+    # dE / d(s distance) is 1 for the right class, and the share less for every class.
+    distances, labels = (9 * torch.rand(4, 10, dtype=torch.double)).requires_grad_(), torch.tensor([3, 0, 9, 1])
+    (slopes,) = torch.autograd.grad(original.map_loss(distances, labels, j, s), distances)
+    expected = torch.eye(10).double()[labels] - 4 / s * slopes
+    torch.testing.assert_close(original.class_shares(distances.detach(), j, s), expected)
 
 
 def test_without_its_j_term_the_criterion_is_blind_to_a_common_distance():
@@ -49,10 +64,11 @@ def test_without_its_j_term_the_criterion_is_blind_to_a_common_distance():
 # ------------------------------------------------------------------------------------- second derivatives
 
 
-def propagated_by_jacobians(net, image, label, j):
+def propagated_by_jacobians(net, image, label, j, s, at_f6):
     """The same second derivatives of one image by another road: every layer's whole Jacobian, squared.
 
-    Only the criterion's part is exact Hessian; below it each layer passes h back through its squared Jacobian.
+    Only the criterion's part is exact Hessian, or constant; below it each layer passes h back through its squared
+    Jacobian.
     """
     activations, maps = [], image
     for name in LAYERS:
@@ -60,9 +76,11 @@ def propagated_by_jacobians(net, image, label, j):
         maps = net.squash(getattr(net, name)(maps.flatten(1) if name == "f6" else maps))
 
     def loss(features):
-        return original.map_loss(net.output(features.view(1, 84)), label, j)
+        return original.map_loss(net.output(features.view(1, 84)), label, j, s)
 
-    by_output, found = hessian(loss, maps.flatten()).diagonal(), {}
+    by_output, found = torch.full((84,), 2 * s, dtype=torch.double), {}
+    if at_f6 == "exact":
+        by_output = hessian(loss, maps.flatten()).diagonal()
     for name, inputs in zip(reversed(LAYERS), reversed(activations), strict=True):
         layer = getattr(net, name)
         inputs = inputs.flatten(1) if name == "f6" else inputs
@@ -80,12 +98,12 @@ def propagated_by_jacobians(net, image, label, j):
     return found
 
 
-@pytest.mark.parametrize("j", [0.1, 20.0])
-def test_curvature_of_every_parameter_agrees_with_squared_jacobians(net, digits, j):
+@pytest.mark.parametrize(("j", "s", "at_f6"), [(0.1, 1.0, "exact"), (20.0, 0.2, "exact"), (2.0, 0.1, "constant")])
+def test_curvature_of_every_parameter_agrees_with_squared_jacobians(net, digits, j, s, at_f6):
     net.double()
     images, labels = digits[0][:3].double(), digits[1][:3]
-    found = original.curvature(net, images, labels, j)
-    expected = [propagated_by_jacobians(net, images[i : i + 1], labels[i : i + 1], j) for i in range(3)]
+    found = original.curvature(net, images, j, s, at_f6)
+    expected = [propagated_by_jacobians(net, images[i : i + 1], labels[i : i + 1], j, s, at_f6) for i in range(3)]
     assert list(found) == [name for name, _ in net.named_parameters()]
     assert sum(h.numel() for h in found.values()) == 60_000
     for name, h in found.items():
@@ -94,17 +112,22 @@ def test_curvature_of_every_parameter_agrees_with_squared_jacobians(net, digits,
         torch.testing.assert_close(h, mean, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("j", [0.1, 20.0, 1e9])
-def test_curvature_of_the_criterion_is_the_exact_hessian_diagonal(j):
+@pytest.mark.parametrize(("j", "s"), [(0.1, 1.0), (20.0, 1.0), (1e9, 1.0), (2.0, 0.1)])
+def test_curvature_of_the_criterion_is_the_exact_hessian_diagonal(j, s):
     bitmaps, labels = RBFOutput().bitmaps.double(), torch.tensor([0, 6, 8])
     features = (bitmaps[[0, 8, 8]] + bitmaps[[6, 6, 8]]) / 2 + 0.3 * torch.randn(3, 84).double()
-    found = original.loss_curvature(features, bitmaps, j)
+    found = original.loss_curvature(features, bitmaps, j, s)
+    constant = original.loss_curvature(features, bitmaps, j, s, "constant")
     for row, label, h in zip(features, labels, found, strict=True):
 
         def loss(x, label=label):
-            return original.map_loss((x - bitmaps).square().sum(1)[None], label[None], j)
+            return original.map_loss((x - bitmaps).square().sum(1)[None], label[None], j, s)
+
+        def right(x, label=label):
+            return s * (x - bitmaps[label]).square().sum()
 
         torch.testing.assert_close(h, hessian(loss, row).diagonal(), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(constant[0], hessian(right, row).diagonal(), rtol=1e-9, atol=1e-12)
 
 
 def test_f6_curvature_is_the_exact_hessian_but_for_the_term_in_f_second_derivative(net, digits):
@@ -129,16 +152,16 @@ def test_f6_curvature_is_the_exact_hessian_but_for_the_term_in_f_second_derivati
         second = 1.7159 * (2 / 3) ** 2 * (-2 * tanh * (1 - tanh**2))
         rubbish = original.loss_curvature(squashed[None], net.output.bitmaps)[0, 0] / 2  # nearly 1: E' = 2 (x - w)
         left_out = (2 * away[0] * second[0] * rubbish) * c5**2
-    kept = original.curvature(net, image, label)["f6.weight"][0]
+    kept = original.curvature(net, image)["f6.weight"][0]
     torch.testing.assert_close(kept + left_out, exact, rtol=1e-4, atol=1e-9)
 
 
 def test_step_sizes_are_the_rate_over_mu_plus_curvature(net, digits):
-    h = original.curvature(net, *digits)
-    steps = original.step_sizes(net, *digits, lr=0.0005)
+    h = original.curvature(net, digits[0], 2.0, 0.1, "constant")
+    steps = original.step_sizes(net, digits[0], 0.0005, 2.0, 0.1, "constant")
     for name in h:
         torch.testing.assert_close(steps[name], 0.0005 / (0.02 + h[name]))
-    halved = original.step_sizes(net, *digits, lr=0.0005, shared="mean")
+    halved = original.step_sizes(net, digits[0], 0.0005, 2.0, 0.1, "constant", shared="mean")
     torch.testing.assert_close(halved["c1.bias"], 0.0005 / (0.02 + h["c1.bias"] / 784))
     torch.testing.assert_close(halved["f6.bias"], steps["f6.bias"])
 
@@ -162,6 +185,11 @@ def test_first_networks_follow_their_settings():
         kernels = literal.c3.weight[literal.c3.positions // 6 == row]
         assert 0.9 * 2.4 / (25 * inputs) < kernels.abs().max().item() <= 2.4 / (25 * inputs)
     chosen = original.first_network(original.START | {"spread": 0.1, "coefficient": 0.5}, seed=0)
+    authors = original.first_network(original.START | original.AUTHORS, seed=0)
+    for name in ("c1", "c3", "c5", "f6"):
+        assert getattr(authors, name).bias.abs().max() == 0 < getattr(chosen, name).bias.abs().max()
+    assert 1.19 / 20 < authors.c5.weight.abs().max() <= 1.2 / 20  # ± v / root of the fan-in, 400
+    assert (authors.s2.coefficient == 1.2 / 2).all() and (authors.s4.coefficient == 1.2 / 2).all()
     assert 0.4 <= chosen.s2.coefficient.min() < chosen.s2.coefficient.max() <= 0.6
     seed_everything(0)
     plain, first = LeNet5().state_dict(), original.first_network(original.START, 0).state_dict()
@@ -173,29 +201,91 @@ def test_first_networks_follow_their_settings():
 # ------------------------------------------------------------------------------------------- the fast step
 
 
-def test_the_fast_forward_pass_is_lenet5(net, digits):
-    parameters = [parameter.detach().double() for parameter in net.parameters()]
-    images = digits[0][:20].double()
-    found = torch.stack([original.image_distances(parameters, image[0]) for image in images])
-    torch.testing.assert_close(found, net.double()(images), rtol=1e-10, atol=1e-10)
+# The criterion's three regimes: as the paper has it, as chosen, and the two ends that j can go to.
+CRITERIA = [(0.1, 1.0), (2.0, 0.1), (1e9, 0.5), (-1000.0, 1.0)]
 
 
-def test_a_pass_changes_the_weights_as_plain_autograd_would(net, digits, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function: function)  # a test must not need a C++ compiler
-    images, labels = digits[0][:15], digits[1][:15]
-    steps = original.step_sizes(net, *digits, lr=0.0005)
-    row = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
-    step = original.make_step(net, j=0.1)
-    with torch.no_grad():
-        for index in torch.arange(15).split(1):
-            step(row, torch.cat([value.flatten() for value in steps.values()]), images[:, 0], labels, index)
-    for image, label in zip(images.split(1), labels.split(1), strict=True):
-        net.zero_grad()
-        original.map_loss(net(image), label).backward()
+@pytest.mark.parametrize(("j", "s"), CRITERIA)
+def test_a_pass_changes_the_weights_as_plain_autograd_would(net, digits, j, s):
+    try:
+        compiled.library("one_by_one")
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    images, labels = digits
+    order = torch.tensor([7, 3, 1999, 7, 20, 0, 1, 2, 500, 11, 12, 13, 14, 15, 16])
+    steps = original.step_sizes(net, images[:500], 0.0005, j, s, "constant")
+    # Each weight its own step, so that steps of the wrong weight show, and large ones, so that 15 digits change much.
+    steps = {name: (0.5 + torch.rand_like(size)) * size for name, size in steps.items()}
+    plain, first = copy.deepcopy(net), copy.deepcopy(net)
+    original.plain_pass(plain, steps, images, labels, order, j, s)
+    original.train_pass(net, steps, images, labels, order, j, s)
+    for (name, ours), theirs, before in zip(
+        net.named_parameters(), plain.parameters(), first.parameters(), strict=True
+    ):
+        change = (theirs - before).abs().max()
+        assert change > 0 and (ours - theirs).abs().max() < 1e-4 * change, name
+
+
+@pytest.mark.parametrize(("j", "s"), CRITERIA)
+def test_the_plain_pass_takes_each_weights_own_step_down_the_slope(net, digits, j, s):
+    images, labels = digits
+    steps = original.step_sizes(net, images[:500], 0.0005, j, s)
+    expected = copy.deepcopy(net)
+    original.plain_pass(net, steps, images, labels, torch.tensor([5, 9]), j, s)
+    for place in (5, 9):
+        expected.zero_grad()
+        original.map_loss(expected(images[place][None]), labels[place][None], j, s).backward()
         with torch.no_grad():
-            for name, parameter in net.named_parameters():
+            for name, parameter in expected.named_parameters():
                 parameter -= steps[name] * parameter.grad
-    torch.testing.assert_close(row, torch.cat([p.detach().flatten() for p in net.parameters()]), rtol=1e-4, atol=1e-6)
+    for ours, theirs in zip(net.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_compiled_network_reads_as_pytorch_does(net, digits):
+    trained = load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors")
+    for one in (net, trained):
+        assert original.accuracy(one, digits) == evaluate(one, digits)
+    assert 0.05 < original.accuracy(net, digits) < 0.3 < original.accuracy(trained, digits) < 1
+
+
+def test_without_a_compiler_pytorch_does_the_pass(net, digits, monkeypatch):
+    def none(name):
+        raise RuntimeError("No C++ compiler was found")
+
+    monkeypatch.setattr(compiled, "library", none)
+    steps = original.step_sizes(net, digits[0][:500], 0.0005)
+    other = copy.deepcopy(net)
+    original.train_pass(net, steps, *digits, torch.arange(3))
+    original.plain_pass(other, steps, *digits, torch.arange(3))
+    assert original.accuracy(net, digits) == evaluate(net, digits)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+# ----------------------------------------------------------------------------------------- what a run notes
+
+
+def test_a_probe_counts_saturated_units_and_the_share_of_wrong_classes(net, digits):
+    images, labels = digits[0][:40], digits[1][:40]
+    found = original.probe(net, images, labels, 2.0, 0.1)
+    maps, saturated = images, []
+    with torch.no_grad():
+        for name in LAYERS:
+            maps = net.squash(getattr(net, name)(maps.flatten(1) if name == "f6" else maps))
+            saturated.append((maps.abs() > 1.6).double().mean().item())
+        shares = (-torch.cat([0.1 * net.output(maps), torch.full((40, 1), 2.0)], dim=1)).softmax(dim=1)
+        wrong = 1 - shares[torch.arange(40), labels] - shares[:, 10]
+        bent = original.loss_curvature(maps, net.output.bitmaps, 2.0, 0.1).mean() / 0.2
+    assert found["saturated"] == pytest.approx(saturated, rel=1e-3) and max(saturated) > 0
+    assert found["others"] == pytest.approx(wrong.mean().item(), rel=1e-3)
+    assert found["f6_curvature"] == pytest.approx(bent.item(), rel=1e-3)
+
+
+def test_steps_by_layer_are_the_median_and_the_largest(net, digits):
+    steps = original.step_sizes(net, digits[0][:100], 0.0005)
+    found = original.steps_by_layer(steps)
+    c3 = sorted([*steps["c3.weight"].flatten().tolist(), *steps["c3.bias"].tolist()])
+    assert len(found) == 6 and found[2] == pytest.approx([c3[(len(c3) - 1) // 2], c3[-1]], rel=1e-3)
 
 
 # --------------------------------------------------------------------------------------------- distortions
@@ -287,7 +377,7 @@ def test_passes_of_the_enlarged_set_go_around_it_twice(digits):
 
 @pytest.mark.parametrize("overrides", [{}, {"distortion": 1.0}, original.ADAMW], ids=["1998", "distorted", "AdamW"])
 def test_a_run_goes_on_where_it_stopped(overrides, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(original, "train_pass", original.plain_pass)  # a test must not need a C++ compiler
     monkeypatch.setattr(original, "PASSES", 3)
     monkeypatch.setattr(original, "CURVATURE_DIGITS", 20)
     settings, data = original.START | overrides, (digits[0][:100], digits[1][:100])

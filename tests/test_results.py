@@ -122,14 +122,13 @@ def modern_runs(kind, seed):
 
 
 def original_choices(kind, seed):
-    settings = original_1998.START | original_1998.CHOICES[kind][0]
-    return [{"settings": settings, "validation_errors": ANY, "first_steps": ANY} | HISTORY]
+    return [{"settings": original_1998.CHOICES[kind][0], "validation_errors": ANY, "first_steps": ANY} | HISTORY]
 
 
 def original_runs(kind, seed):
-    digits, overrides, file, _ = original_1998.RUNS[kind]
+    digits, settings, file, _ = original_1998.RUNS[kind]
     found = kept("LeNet5()", original_1998.LOAD, f"weights/original_1998/{file}_seed{seed}.safetensors")
-    return [found | {"settings": original_1998.CHOSEN | overrides | {"digits": digits}, "first_steps": ANY} | HISTORY]
+    return [found | {"settings": settings | {"digits": digits}, "first_steps": ANY} | HISTORY]
 
 
 def speed_choices(kind, seed):
@@ -181,11 +180,13 @@ def as_today(settings):
     """Return settings of the 1998 training as today's code names them.
 
     The first runs are older than the settings `mu` and `adamw`, when these could be nothing but 0.02 and None, and have
-    one that is gone: `rate`, a factor on the learning rates.
+    one that is gone: `rate`, a factor on the learning rates. A few more are older than those of the criterion's scale
+    and of the authors' start, and than weight decay as a setting.
     """
     if "mu" not in settings and settings.get("rate") == 1.0:
         settings = {"mu": 0.02} | {name: value for name, value in settings.items() if name != "rate"}
-    return {"adamw": None} | settings
+    settings = {"adamw": None, "s": 1.0, "at_f6": "exact", "biases": 1.0} | settings
+    return {"decay": 0.1 if settings["adamw"] else 0.0} | settings
 
 
 @pytest.mark.parametrize("name", STORED)
@@ -254,6 +255,9 @@ def digits_of(name, run, key):
     return counts.get(name, run["settings"].get("digits", 60_000))
 
 
+PROBED = {"saturated", "others", "f6_curvature"}  # noted after each pass, on 1,000 training digits
+
+
 @pytest.mark.parametrize(("name", "run"), HISTORIES)
 def test_every_point_of_a_history_can_be(name, run):
     history = run["history"]
@@ -263,8 +267,10 @@ def test_every_point_of_a_history_can_be(name, run):
         "modern_lenet": {"train_loss", "train_accuracy", "seconds"},
         "modern_lenet_choices": {"train_loss", "train_accuracy", "seconds"},
         "original_1998": {"train_accuracy", "test_accuracy", "seconds"},
-        "original_1998_choices": {"train_accuracy", "validation_accuracy", "seconds"},
+        "original_1998_choices": {"train_accuracy", "validation_accuracy", "seconds", *PROBED},
     }
+    if module_of(name) == "original_1998" and "s" in run["settings"] and not run["settings"]["adamw"]:
+        lists[name].add("steps")
     assert set(history) == lists[name]
     (length,) = {len(values) for values in history.values()}
     if module_of(name) == "original_1998":
@@ -274,8 +280,14 @@ def test_every_point_of_a_history_can_be(name, run):
     else:
         assert length == run["settings"]["epochs"]
     for key, values in history.items():
-        assert all(isinstance(value, float) and math.isfinite(value) for value in values)
-        if key.endswith("accuracy"):
+        assert all(isinstance(value, float) and math.isfinite(value) for value in numbers(values))
+        if key in PROBED:
+            assert all(0 <= value <= 1.0001 or key == "f6_curvature" for value in numbers(values)), key
+        elif key == "steps":
+            largest = [rate / run["settings"]["mu"] for rate in original_1998.LEARNING_RATES]
+            for one_pass, most in zip(values, largest, strict=False):
+                assert all(0 < low <= high <= most * (1 + 1e-3) for low, high in one_pass), key
+        elif key.endswith("accuracy"):
             right = [value * digits_of(name, run, key) for value in values]
             assert all(0 <= value <= 1 for value in values), key
             assert right == pytest.approx([round(count) for count in right], rel=0, abs=1e-6), key

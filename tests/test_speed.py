@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments import speed
+from experiments import compiled, speed
 from lenet import tutorial_lenet
 from lenet_utils import count_errors, load_mnist, pick_device, seed_everything
 from tools.notebook_rules import ROOT
@@ -56,14 +56,14 @@ def test_the_kernel_gives_the_features_and_gradients_of_pytorch(compiler, count)
 
 def test_without_a_compiler_one_sentence_says_so(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    speed.convolution_kernel.cache_clear()
+    compiled.library.cache_clear()
     with pytest.raises(RuntimeError, match="The C.. compiler no-such-compiler could not compile convolutions.cpp"):
         speed.convolution_kernel()
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RuntimeError, match="No C.. compiler was found: install"):
         speed.convolution_kernel()
-    speed.convolution_kernel.cache_clear()
+    compiled.library.cache_clear()
 
 
 # --------------------------------------------------------------------------------------------- the rungs

@@ -21,7 +21,7 @@ PAD, FIGURES, RESULTS = "tests/test_digit_pad.py", "tests/test_figures.py", "tes
 CHECKSUM = f"{RESULTS} -k checksum"  # for what only a checksum can notice; elsewhere it is made to fit
 CONFIGURATION, SHORT = "tests/test_configuration.py", "tests/test_experiments.py"
 NOTEBOOKS, TRAINING, LAYERS = "tests/test_notebooks.py", "tests/test_training.py", "tests/test_layers.py"
-ORIGINAL, SPEED = "tests/test_original.py", "tests/test_speed.py"
+ORIGINAL, SPEED, EBLEARN = "tests/test_original.py", "tests/test_speed.py", "tests/test_eblearn.py"
 HELPERS, EXERCISES, DRAWINGS = "tests/test_helpers.py", "tests/test_exercises.py", "tests/test_drawings.py"
 MODES = f"{TRAINING} tests/test_gate.py"
 
@@ -104,7 +104,22 @@ TEXT = [
     ("experiments/original_1998.py", "MU = 0.02", "MU = 0.2", f"{ORIGINAL} {RESULTS}"),
     ("experiments/original_1998.py", "CURVATURE_DIGITS = 500", "CURVATURE_DIGITS = 50", f"{ORIGINAL} {SHORT}"),
     ("experiments/original_1998.py", 'DISTORTION = {"shift": 1.5', 'DISTORTION = {"shift": 2.5', SHORT),
-    ("experiments/original_1998.py", '"j = 5": ({"j": 5.0}, 2)', '"j = 5": ({"j": 6.0}, 2)', RESULTS),
+    ("experiments/original_1998.py", 'j = 10": (START | {"j": 10.0}', 'j = 10": (START | {"j": 11.0}', RESULTS),
+    ("experiments/original_1998.py", 'CHOSEN = START | {"s": 0.1,', 'CHOSEN = START | {"s": 0.2,', RESULTS),
+    ("experiments/original_1998.py", '"j": 2.0, "at_f6": "constant"}', '"j": 2.0}', RESULTS),
+    ("experiments/original_1998.py", '"biases": 0.0, "coefficient": 0.6}', '"coefficient": 0.6}', ORIGINAL),
+    ("experiments/original_1998.py", "    scaled = s * distances\n", "    scaled = distances\n", ORIGINAL),
+    ("experiments/original_1998.py", "torch.full_like(features, 2 * s)", "torch.full_like(features, s)", ORIGINAL),
+    ("experiments/original_1998.py", "sums.square()).sum((0, 2, 3))", "sums.square()).mean((0, 2, 3))", ORIGINAL),
+    ("experiments/original_1998.py", "value / len(images) for", "value for", f"{ORIGINAL} {EBLEARN}"),
+    ("experiments/original_1998.py", "abs() > 1.6)", "abs() > 1.5)", ORIGINAL),
+    ("experiments/one_by_one.cpp", "2 * scale * by_distance", "scale * by_distance", ORIGINAL),
+    ("experiments/one_by_one.cpp", "sum += std::exp(nearest - j);", "", ORIGINAL),
+    ("experiments/one_by_one.cpp", "by_sum * w.k4[v] * slope", "by_sum * slope", ORIGINAL),
+    ("experiments/one_by_one.cpp", "by_sum * w.k2 * slope", "by_sum * slope", EBLEARN),
+    ("experiments/one_by_one.cpp", "w.b6[v] -= steps.b6[v]", "w.b6[v] -= steps.b5[v]", ORIGINAL),
+    ("experiments/one_by_one.cpp", "by_k2 += by_sum * m.sum2[y][x];", "by_k2 += by_sum * m.s2[y][x];", ORIGINAL),
+    ("experiments/one_by_one.cpp", "labels[order[i]]", "labels[i]", ORIGINAL),
     ("experiments/c3_tables.py", 'SETTINGS = {"epochs": 5, "lr": 0.03', 'SETTINGS = {"epochs": 5, "lr": 0.1', RESULTS),
     ("experiments/c3_tables.py", "return table\n\n", "return C3_TABLE\n\n", f"{RESULTS} {SHORT}"),
     ("experiments/tutorial_lenet.py", '"lr": 0.9', '"lr": 0.09', RESULTS),
