@@ -292,9 +292,6 @@ CHOICES = {  # changes of START, or of CHOSEN where the name says so, and how ma
     "chosen, but mu 0.002": (CHOSEN | {"mu": 0.002}, 3),
     "letter, but curvature constant, mu 0.2": (START | {"at_f6": "constant", "mu": 0.2}, 3),
     "AdamW 0.006, s = 0.1, j = 2": (CHOSEN | {"adamw": 0.006}, 3),
-    "AdamW 0.006, s = 0.1, j = 2, decay 0.1": (CHOSEN | {"adamw": 0.006, "decay": 0.1}, 3),
-    "AdamW 0.006, s = 1, j = 0.1, decay 0.1": (START | {"adamw": 0.006, "decay": 0.1}, 3),
-    "AdamW 0.006, s = 1, j = 10, decay 0.1": (START | {"adamw": 0.006, "decay": 0.1, "j": 10.0}, 3),
     "letter, but coefficient 0.25 ± 0.1": (START | {"spread": 0.1}, 3),
 }
 RUNS = {  # how many digits, settings, name of the weights' files, how many seeds
