@@ -48,6 +48,8 @@ BY_HAND = {
 }
 # Printed by others; none of it was measured here.
 BY_OTHERS = {
+    "GBLearn2": (2002, "the authors' code in Lush"),
+    "digits of EBLearn's test": (2000, "EBLearn, tester/src/NetTest.cpp, 2009"),
     "batch normalisation": (2015, "Ioffe and Szegedy"),
     "AdamW": (2019, "Loshchilov and Hutter"),
     "one-cycle": (2018, "Smith"),
@@ -645,6 +647,8 @@ def original():
             seeds("original_1998", CHOSEN_DISTORTED),
         ),
         ('in "LeNet-from-Scratch", {}.)', by_others("bitmaps")),
+        ("(Lush with GBLearn2, {}) that says", by_others("GBLearn2")),
+        ("tests its own LeNet-5 ({:,} digits, five passes", by_others("digits of EBLearn's test")),
         ("a weight used at {} places moves {} sums at once", uses, uses),
         ("the steps come out as {} and {}, to six decimals", *oracle),
         ("the digits read as {:,} of {:,} for training and {} of {:,} for testing", read[0], 2000, read[1], 1000),
