@@ -611,8 +611,8 @@ def original():
         ("# 05 · LeNet-5 as published, and its {} %", fact("test error")),
         (
             "Taken at its letter, the paper's recipe comes to {:.2f} % errors here. Three settings that it leaves "
-            "open, above all the width of the Gaussians behind the output units, take it to {:.2f} %, and below the paper's "
-            "{} %",
+            "open, above all the width of the Gaussians behind the output units, take it to {:.2f} %, and below the "
+            "paper's {} %",
             error("original_1998", PLAIN), error("original_1998", CHOSEN), fact("test error"),
         ),
         ("turn them into {:,} step sizes", total(lenet.LeNet5(), "parameters")),
@@ -648,6 +648,11 @@ def original():
         ),
         ('in "LeNet-from-Scratch", {}.)', by_others("bitmaps")),
         ("(Lush with GBLearn2, {}) that says", by_others("GBLearn2")),
+        (
+            "AdamW saves {:.0f} errors ({} passes, batches of {}, weight decay {})",
+            100 * (error("original_1998", PLAIN) - error("modern_lenet", "AdamW")),
+            *(setting("modern_lenet", "AdamW", name) for name in ("epochs", "batch_size", "weight_decay")),
+        ),
         ("tests its own LeNet-5 ({:,} digits, five passes", by_others("digits of EBLearn's test")),
         ("a weight used at {} places moves {} sums at once", uses, uses),
         ("the steps come out as {} and {}, to six decimals", *oracle),
