@@ -108,6 +108,11 @@ static void forward(const Weights& w, const float (*image)[SIDE0], Maps& m) {
     for (int v = 0; v < V6; v++) m.f6[v] = squash(sums[v]);
 }
 
+// The ten bitmaps [10, 84], a row of vectors each; what is beyond the 84 units stays zero.
+static void fill(Lanes (*codes)[V6], const float* bitmaps) {
+    for (int i = 0; i < CLASSES; i++) memcpy(codes[i], bitmaps + i * UNITS6, UNITS6 * sizeof(float));
+}
+
 // The output layer: squared distances of F6 to the ten bitmaps.
 static void measure(const Lanes* f6, const Lanes (*bitmaps)[V6], float* distances) {
     for (int i = 0; i < CLASSES; i++) {
@@ -280,7 +285,7 @@ int train(float* row, float* step_row, const long long* positions, int kernels, 
     copy<true>(row, w, positions, kernels);
     copy<true>(step_row, steps, positions, kernels);
     Lanes codes[CLASSES][V6] = {};
-    for (int i = 0; i < CLASSES; i++) memcpy(codes[i], bitmaps + i * UNITS6, UNITS6 * sizeof(float));
+    fill(codes, bitmaps);
     for (long long i = 0; i < count; i++) {
         auto image = (const float(*)[SIDE0])(images + order[i] * SIDE0 * SIDE0);
         forward(w, image, m);
@@ -299,7 +304,7 @@ int read(float* row, const long long* positions, int kernels, const float* bitma
     if (!space.memory) return 1;
     copy<true>(row, *space.weights, positions, kernels);
     Lanes codes[CLASSES][V6] = {};
-    for (int i = 0; i < CLASSES; i++) memcpy(codes[i], bitmaps + i * UNITS6, UNITS6 * sizeof(float));
+    fill(codes, bitmaps);
     for (long long i = 0; i < count; i++) {
         forward(*space.weights, (const float(*)[SIDE0])(images + i * SIDE0 * SIDE0), *space.maps);
         float distances[CLASSES];

@@ -611,7 +611,7 @@ def original():
         ("# 05 · LeNet-5 as published, and its {} %", fact("test error")),
         (
             "Taken at its letter, the paper's recipe comes to {:.2f} % errors here. Three settings that it leaves "
-            "open, above all the width of the Gaussians behind the output units, take it to {:.2f} %, and below the "
+            "open, the width of the Gaussians behind the output units among them, take it to {:.2f} %, and below the "
             "paper's {} %",
             error("original_1998", PLAIN), error("original_1998", CHOSEN), fact("test error"),
         ),
