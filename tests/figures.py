@@ -607,6 +607,7 @@ def original():
     uses, squashed_one = original_1998.USES["c1"], lenet.ScaledTanh()(torch.ones(1)).item()
     oracle = [the(rf"steps.{name}\(\).item\(\) == pytest.approx\(([\d.]+)", ORACLE) for name in ("min", "max")]
     read = [int(the(rf"\(False, {number}", ORACLE)) for number in (r"(\d+)", r"\d+, (\d+)")]
+    low, high = printed("05_original_1998", r"the authors' code +all ([\d.]+)e-05 to ([\d.]+)e-02")
     return [
         ("# 05 · LeNet-5 as published, and its {} %", fact("test error")),
         (
@@ -648,6 +649,7 @@ def original():
         ),
         ('in "LeNet-from-Scratch", {}.)', by_others("bitmaps")),
         ("(Lush with GBLearn2, {}) that says", by_others("GBLearn2")),
+        ("The authors' code comes to {} × 10⁻⁵ to {:.3f}, nearly that", low, high / 100),
         (
             "AdamW saves {:.0f} errors ({} passes, batches of {}, weight decay {})",
             100 * (error("original_1998", PLAIN) - error("modern_lenet", "AdamW")),
