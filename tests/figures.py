@@ -649,7 +649,7 @@ def original():
         ),
         ('in "LeNet-from-Scratch", {}.)', by_others("bitmaps")),
         ("(Lush with GBLearn2, {}) that says", by_others("GBLearn2")),
-        ("The authors' code comes to {} × 10⁻⁵ to {:.3f}, nearly that", low, high / 100),
+        ("The authors' code comes to {} × {}⁻⁵ to {:.3f}, nearly that", low, 10, high / 100),
         (
             "AdamW saves {:.0f} errors ({} passes, batches of {}, weight decay {})",
             100 * (error("original_1998", PLAIN) - error("modern_lenet", "AdamW")),
