@@ -1,6 +1,7 @@
 # `make lab` opens the notebooks, `make test` checks everything; both set up .venv first.
 PYTHON ?= python3
 LAB_ARGS ?=
+GPU_ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
@@ -15,7 +16,7 @@ INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN)
 export GOMP_SPINCOUNT ?= 1000
 export KMP_BLOCKTIME ?= 0
 
-.PHONY: help lab test test-colab test-browser lint lock notebook bench mutants address clean
+.PHONY: help lab test test-colab test-browser lint lock notebook bench gpu mutants address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -28,6 +29,8 @@ help:
 	@echo "make results-NAME               do what results/NAME.json lacks (minutes to hours; goes on where it stopped);"
 	@echo "                                NAME is $(EXPERIMENTS)"
 	@echo "make bench                      measure the ratios of speed that the notebooks print; writes results/bench_*.json"
+	@echo "make gpu                        on a CUDA GPU: the tests for one, the ladder of speed, notebooks 02, 04, 06 and 07"
+	@echo "                                (GPU_ARGS=\"tests 07_speed\" takes only these steps)"
 	@echo "make mutants                    make mistakes on purpose and list those that no test notices (hours)"
 	@echo "make lock                       renew requirements.lock after a change of requirements.txt, with uv from PyPI"
 	@echo "                                (LOCK_ARGS=--upgrade takes newer versions of what is not pinned there)"
@@ -96,6 +99,10 @@ results-%: $(VENV)/installed
 bench: $(VENV)/installed
 	$(RUN) -m experiments.bench
 
+# The figures go to results/, logs and executed notebooks to gpu/.
+gpu: $(VENV)/installed
+	$(RUN) -m tools.gpu gpu $(GPU_ARGS)
+
 # mutmut in an environment of its own, everything else by a link to .venv. It changes a copy, mutants/.
 $(VENV)-mutants/installed: $(VENV)/installed
 	$(RUN) -m venv $(VENV)-mutants
@@ -113,4 +120,4 @@ address: $(VENV)/installed
 	$(RUN) -m tools.repository_address $(URL)
 
 clean:
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-lock $(VENV)-mutants mutants tests/screenshots data/MNIST/raw/*-ubyte
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-lock $(VENV)-mutants mutants tests/screenshots gpu data/MNIST/raw/*-ubyte

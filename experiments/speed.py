@@ -9,8 +9,10 @@ results/speed_DEVICE.json, one file a device, and weights/speed_DEVICE/. The run
 with the machine's C++ compiler.
 """
 
+import contextlib
 import ctypes
 import logging
+import os
 import re
 import statistics
 import time
@@ -18,7 +20,9 @@ import warnings
 
 import torch
 import torch._inductor.config
+from torch.autograd import DeviceType
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
@@ -40,6 +44,8 @@ from lenet_utils import (
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 # On Python 3.13.0 it warns of slower checks, a little at each step.
 warnings.filterwarnings("ignore", "Guards may run slower on Python 3.13.0", RuntimeWarning)
+# For compilations whose time is reported: it is that of the first time.
+NO_CACHE = torch._inductor.config.patch(force_disable_caches=True)
 
 # ------------------------------------------------------------------------------------------------ the limit
 
@@ -63,11 +69,48 @@ def seconds(work, device, repeats=15):
     return statistics.median(times[2:])
 
 
-def matmul_rate(device):
-    """Return the floating-point operations a second of a large float32 matrix product on `device`."""
+# In what a large matrix product can be computed: the numbers' type, and whether PyTorch may round float32 to TF32.
+PRECISIONS = {"float32": (torch.float32, False), "TF32": (torch.float32, True), "bfloat16": (torch.bfloat16, False)}
+
+
+def has_bfloat16():
+    """Return whether the GPU computes in bfloat16 itself: one older than Ampere (a T4) emulates it, slowly or not."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def matmul_rate(device, precision="float32"):
+    """Return the floating-point operations a second of a large matrix product on `device`, in one of PRECISIONS."""
     side = 8192 if device.type == "cuda" else 1024
-    left, right = (torch.randn(side, side, device=device) for _ in range(2))
-    return 2 * side**3 / seconds(lambda: left @ right, device)
+    dtype, tf32 = PRECISIONS[precision]
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    try:
+        return 2 * side**3 / seconds(lambda: left @ right, device)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def matmul_rates(device):
+    """Return the rate of a large matrix product on `device` in each precision that it has, by its name.
+
+    TF32 and bfloat16 came to NVIDIA's GPUs together, with Ampere; PyTorch's convolutions use TF32 where they can.
+    """
+    names = PRECISIONS if device.type == "cuda" and has_bfloat16() else ["float32"]
+    return {name: matmul_rate(device, name) for name in names}
+
+
+def kernel_seconds(work):
+    """Return the seconds that a CUDA GPU computes during work(), by the operation that asked for it.
+
+    A clock around each operation would measure how long Python takes to ask; torch.profiler reads the GPU's own clock.
+    """
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        work()
+        torch.cuda.synchronize()
+    # Kernels are listed by their own names, too, and would count twice.
+    operations = [event for event in profiler.key_averages() if event.device_type == DeviceType.CPU]
+    return {event.key: event.self_device_time_total / 1e6 for event in operations if event.self_device_time_total}
 
 
 def copy_rate(device):
@@ -125,20 +168,26 @@ LADDER = {
     "torch.compile": {"compile": True},
 }
 ON_CPU = {"own kernel": {"kernel": True}}
+# A CUDA machine often has cores to spare for the loader, and copies faster from memory that stays where it is (pinned).
+WORKERS = {"workers": {"workers": min(8, os.cpu_count() or 1)}}
 ON_CUDA = {
     "CUDA graph": {"graph": 1},
     "8 steps a graph": {"graph": 8},
     "bfloat16": {"bfloat16": True},
 }
 PLAIN = {
-    "loader": False, "item": True, "channels_last": False, "fused": False, "compile": False, "kernel": False,
-    "graph": 0, "bfloat16": False,
+    "loader": False, "workers": 0, "item": True, "channels_last": False, "fused": False, "compile": False,
+    "kernel": False, "graph": 0, "bfloat16": False,
 }  # fmt: skip
 
 
 def ladder(device):
     """Return the rungs for `device`: name and whole settings (see PLAIN), each with those of the rungs above it."""
     changes = LADDER | {"cuda": ON_CUDA, "cpu": ON_CPU}.get(device.type, {})
+    if device.type == "cuda":
+        changes = {"DataLoader": LADDER["DataLoader"]} | WORKERS | changes
+        if not has_bfloat16():
+            del changes["bfloat16"]
     rungs, settings = {}, dict(PLAIN)
     for name, change in changes.items():
         settings = settings | change
@@ -193,6 +242,12 @@ class Loop:
         if settings["loader"]:
             scale = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MNIST_MEAN,), (MNIST_STD,))])
             self.dataset = MNIST(DATA, train=True, transform=scale, download=True)
+            self.order = []  # of the epoch to come: the loader keeps its workers, and reads it anew
+            workers = settings["workers"]
+            self.loader = DataLoader(
+                self.dataset, batch_size, sampler=self.order, num_workers=workers, persistent_workers=workers > 0,
+                pin_memory=workers > 0,
+            )  # fmt: skip
         if settings["compile"]:
             step = whole_step(net[7:] if settings["kernel"] else net, self.sums, through=settings["kernel"])
             self.compiled_step = torch.compile(step, dynamic=False, fullgraph=True)
@@ -243,8 +298,11 @@ class Loop:
         return loss_sum / len(order), correct / len(order)
 
     def _epoch_from_loader(self, order):
-        loader = DataLoader(self.dataset, self.batch_size, sampler=order.tolist())
-        return self._plain_epoch(((images.to(self.device), labels.to(self.device)) for images, labels in loader))
+        self.order[:] = order.tolist()
+        return self._plain_epoch(
+            (images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
+            for images, labels in self.loader
+        )
 
     def _epoch_with_item(self, order):
         batches = order.to(self.device).split(self.batch_size)
@@ -265,16 +323,34 @@ class Loop:
         return loss_sum / seen, correct / seen
 
 
+@contextlib.contextmanager
+def side_stream(device):
+    """Queue the work inside on a CUDA stream of its own; elsewhere do nothing.
+
+    What is to be recorded as a graph must have run before, and not on the default stream, which a recording may not
+    touch.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream().wait_stream(stream)
+
+
 class Replay:
     """Several training steps recorded as one CUDA graph, started by one call from Python.
 
     A graph does the same work on the same memory every time, so what changes from step to step lies in tensors of fixed
     place: the batches [steps, batch_size] and the learning rates [steps]. step(batch): one training step, which reads
-    `lr`. changed: the tensors that a step changes; they are put back after the steps that recording needs.
+    `lr`. changed: the tensors that a step changes; they are put back after the steps that recording needs. generator:
+    of the random numbers that a step draws, if any; a graph must know it to draw others at each replay.
     On another device the same steps run one after the other, without a graph: so a CPU can test them.
     """
 
-    def __init__(self, step, steps, batch_size, lr, changed):
+    def __init__(self, step, steps, batch_size, lr, changed, generator=None):
         self.steps, device = steps, lr.device
         self.batches = torch.zeros(steps, batch_size, dtype=torch.int64, device=device)
         self.lrs = torch.full((steps,), lr.item(), device=device)
@@ -284,18 +360,17 @@ class Replay:
                 lr.copy_(new_lr)
                 step(batch)
 
-        self.replay = self._record(work, changed) if device.type == "cuda" else work
+        self.replay = self._record(work, changed, device, generator) if device.type == "cuda" else work
 
     @staticmethod
-    def _record(work, changed):
+    def _record(work, changed, device, generator):
         before = [tensor.detach().clone() for tensor in changed]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # compilation and first-time allocations must not be recorded
+        with side_stream(device):  # compilation and first-time allocations must not be recorded
             for _ in range(3):
                 work()
-        torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
+        if generator:
+            graph.register_generator_state(generator)
         with torch.cuda.graph(graph):
             work()
         with torch.no_grad():
@@ -321,28 +396,52 @@ class Replay:
 
 
 def one_off(net, data, batch_size, lr, settings):
-    """Return a Loop ready to run and the seconds that this took: compilation, capture, and three first batches."""
+    """Return a Loop ready to run and the seconds that this took: compilation, capture, and three first batches.
+
+    The network has the weights that it came with: the first batches are taken back.
+    """
     start = time.perf_counter()
+    before = [parameter.detach().clone() for parameter in net.parameters()]
     loop = Loop(net, data, batch_size, lr, settings)
     loop.epoch(torch.arange(3 * batch_size * max(1, settings["graph"])))
+    with torch.no_grad():
+        for parameter, old in zip(net.parameters(), before, strict=True):
+            parameter.copy_(old)
     synchronize(loop.device)
     return loop, time.perf_counter() - start
+
+
+# Digits a pass: whole batches of 64 and 256, and on a GPU whole graphs.
+PASS = {"cpu": 12_800, "mps": 12_800, "cuda": 51_200}
+
+
+def passes(loop):
+    """Return how many digits a pass has in a round of the race, and how many passes: a round must last to be timed.
+
+    A pass by graphs takes some hundredths of a second, one by a loader many seconds.
+    """
+    if loop.settings["loader"]:
+        return PASS["cpu"], 1
+    return PASS[loop.device.type], 12 if loop.settings["graph"] else 1
 
 
 def throughput(loops, digits, rounds):
     """Return for each loop of the dict `loops` its throughput, digits a second, in each of `rounds` rounds.
 
     A round times every loop once, one after the other, so that a machine whose speed drifts is fair to all. A loop's
-    time is that of a whole pass over `digits` digits: shuffling, batches, training steps, loss and accuracy.
+    time is that of a whole pass over `digits` digits, or of what passes() says where that is None: shuffling, batches,
+    training steps, loss and accuracy.
     """
     found = {name: [] for name in loops}
     for number in range(rounds):
         for name, loop in loops.items():
+            length, repeats = (digits, 1) if digits else passes(loop)
             synchronize(loop.device)
             start = time.perf_counter()
-            loop.epoch(epoch_order(len(loop.labels), 0, number)[:digits])
+            for repeat in range(repeats):
+                loop.epoch(epoch_order(len(loop.labels), repeat, number)[:length])
             synchronize(loop.device)
-            found[name].append(round(digits / (time.perf_counter() - start)))
+            found[name].append(round(length * repeats / (time.perf_counter() - start)))
     return found
 
 
@@ -407,7 +506,10 @@ class QuickTraining:
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=lr, fused=True, capturable=on_cuda)
         self.loss = torch.compile(lambda images, labels: F.cross_entropy(self.net(images), labels), dynamic=False)
         start = [tensor.detach().clone() for tensor in self.net.state_dict().values()]
-        self.step(torch.arange(recipe["batch_size"], device=device))
+        with side_stream(device), warnings.catch_warnings():
+            # The steps that recording needs are taken outside a graph, of which PyTorch warns.
+            warnings.filterwarnings("ignore", ".*capturable=True.*", UserWarning)
+            self.step(torch.arange(recipe["batch_size"], device=device))
         for tensor, value in zip(self.net.state_dict().values(), start, strict=True):
             tensor.copy_(value)
         moments = [tensor for of_weight in self.optimizer.state.values() for tensor in of_weight.values()]
@@ -419,7 +521,7 @@ class QuickTraining:
 
     def step(self, batch):
         """Train on the digits `batch` int64 [B]."""
-        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.images.is_cuda):
+        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=has_bfloat16()):
             loss = self.loss(self.images[batch], self.labels[batch])
         self.optimizer.zero_grad()
         loss.backward()
@@ -454,7 +556,8 @@ def run_to_99(kind, seed, checkpoint):
     digits = load_mnist(train=True, device=device, **load)
     synchronize(device)
     marks.append(time.perf_counter())
-    training = QuickTraining(RECIPE, seed, digits)
+    with NO_CACHE:
+        training = QuickTraining(RECIPE, seed, digits)
     synchronize(device)
     marks.append(time.perf_counter())
     net = training.train()
@@ -473,7 +576,9 @@ def run_to_99(kind, seed, checkpoint):
 def run_limits(kind, seed, checkpoint):
     """Measure what the machine can do at most."""
     device = pick_device()
-    return [{"matmul_flops": matmul_rate(device), "copy_bytes": copy_rate(device)}]
+    rates = matmul_rates(device)
+    found = {"matmul_flops": rates.pop("float32"), "copy_bytes": copy_rate(device)}
+    return [found | {f"{precision.lower()}_flops": rate for precision, rate in rates.items()}]
 
 
 def run_d2l(kind, seed, checkpoint):
@@ -489,8 +594,9 @@ def run_ladder(kind, seed, checkpoint):
     loops, first = {}, {}
     for name, settings in ladder(device).items():
         torch.manual_seed(seed)
-        loops[name], first[name] = one_off(tutorial_lenet(), data, batch_size, 0.9, settings)
-    found = throughput(loops, 51_200 if device.type == "cuda" else 12_800, ROUNDS)
+        with NO_CACHE:
+            loops[name], first[name] = one_off(tutorial_lenet(), data, batch_size, 0.9, settings)
+    found = throughput(loops, None, ROUNDS)
     return [
         {"rung": name, "batch_size": batch_size, "one_off_seconds": round(first[name], 2),
          "examples_per_second": found[name]}
@@ -536,6 +642,5 @@ def results_name(device):
 
 
 if __name__ == "__main__":
-    torch._inductor.config.force_disable_caches = True  # one-off costs are those of the first time
     runs = results_name(pick_device()), RUNS, run_measurement
     record.main("speed", __doc__, {"choices": ("speed_choices", CHOICES, run_choice), "runs": runs})

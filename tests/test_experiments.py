@@ -371,10 +371,18 @@ def test_a_recipe_reaches_the_loop_of_quick_training(seen, monkeypatch):
 
 
 def test_limits(monkeypatch, tmp_path):
-    for name in ("matmul_rate", "copy_rate"):
-        monkeypatch.setattr(speed, name, lambda device, name=name: name)
+    monkeypatch.setattr(speed, "matmul_rate", lambda device, precision: precision)
+    monkeypatch.setattr(speed, "copy_rate", lambda device: "bytes")
     (found,) = speed.run_limits("limits", 0, tmp_path / "a.pt")
-    assert found == {"matmul_flops": "matmul_rate", "copy_bytes": "copy_rate"}
+    assert found == {"matmul_flops": "float32", "copy_bytes": "bytes"}
+    monkeypatch.setattr(speed, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(speed, "has_bfloat16", lambda: True)
+    (found,) = speed.run_limits("limits", 0, tmp_path / "a.pt")
+    assert found.pop("copy_bytes") == "bytes"
+    assert found == {"matmul_flops": "float32", "tf32_flops": "TF32", "bfloat16_flops": "bfloat16"}
+    monkeypatch.setattr(speed, "has_bfloat16", lambda: False)  # a T4
+    (found,) = speed.run_limits("limits", 0, tmp_path / "a.pt")
+    assert found == {"matmul_flops": "float32", "copy_bytes": "bytes"}
 
 
 class Loop:
@@ -382,6 +390,7 @@ class Loop:
 
     def __init__(self, seen, net, data, batch_size, lr, settings):
         self.net, self.seen, self.labels, self.device = net, seen, data[1], data[0].device
+        self.settings = settings
         seen.note("trained", places(data))
         seen.note("loop", (batch_size, lr, settings))
 

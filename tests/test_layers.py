@@ -214,6 +214,7 @@ def test_partial_convolution_under_torch_compile():
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_lenet5_on_cuda():
     net, images = LeNet5(), torch.randn(4, 1, 32, 32)

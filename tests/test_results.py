@@ -140,10 +140,14 @@ def speed_runs(name):
     threads = STORED[name]["machine"].endswith(" threads")
     device = torch.device("mps" if name == "speed_mps" else "cpu" if threads else "cuda")
     seconds = dict.fromkeys(("decode_seconds", "compile_seconds", "train_seconds"), ANY)
+    rungs = [run["rung"] for run in STORED[name]["runs"] if run["kind"] == "batch 64"]
+    # A GPU may lack bfloat16; nothing else may be left out.
+    assert set(speed.ladder(device)) <= set(rungs) <= {*speed.ladder(device), "bfloat16"}
 
     def runs(kind, seed):
         if kind == "limits":
-            return [{"matmul_flops": ANY, "copy_bytes": ANY}]
+            precisions = {"tf32_flops": ANY, "bfloat16_flops": ANY} if "bfloat16" in rungs else {}
+            return [{"matmul_flops": ANY, "copy_bytes": ANY} | precisions]
         if kind == "d2l":
             return [{"batch_size": 256, "examples_per_second": ANY}]
         if kind == "99 %":
@@ -152,7 +156,7 @@ def speed_runs(name):
         found = {"last_train_loss": ANY, "test_errors": ANY}
         if kind != "accuracy":
             found = {"batch_size": speed.RUNS[kind][1], "one_off_seconds": ANY, "examples_per_second": ANY}
-        return [{"rung": rung} | found for rung in speed.ladder(device)]
+        return [{"rung": rung} | found for rung in rungs]
 
     return speed.RUNS | {"99 %": (10 if device.type == "cuda" else 5,)}, runs
 

@@ -1,5 +1,6 @@
 """The rungs of notebook 07's ladder train the same network; the own kernel's gradients; the stored figures."""
 
+import contextlib
 import json
 import statistics
 
@@ -69,6 +70,7 @@ def test_without_a_compiler_one_sentence_says_so(monkeypatch):
 # --------------------------------------------------------------------------------------------- the rungs
 
 
+@pytest.mark.cuda
 @pytest.mark.slow
 def test_every_rung_takes_the_steps_of_the_plain_loop(compiler, digits):
     """640 digits in batches of 64 and 21 left over, twice: the same losses, right answers and weights."""
@@ -87,6 +89,7 @@ def test_every_rung_takes_the_steps_of_the_plain_loop(compiler, digits):
             assert accuracy == pytest.approx(plain_accuracy, abs=0.005), name
 
 
+@pytest.mark.cuda
 @pytest.mark.slow
 def test_a_schedule_acts_inside_the_steps_that_a_graph_repeats(compiler, digits):
     """On CUDA this records and replays a graph; elsewhere the same steps run without one."""
@@ -112,12 +115,95 @@ def test_a_schedule_acts_inside_the_steps_that_a_graph_repeats(compiler, digits)
     assert loop.lr.item() == pytest.approx(lrs[7].item())
 
 
+@pytest.mark.cuda
+@pytest.mark.slow
+def test_getting_ready_leaves_the_first_weights(compiler, digits):
+    """Or rungs that take more first batches would begin elsewhere."""
+    for name, settings in speed.ladder(pick_device()).items():
+        seed_everything(0)
+        net = tutorial_lenet()
+        before = [parameter.detach().clone() for parameter in net.parameters()]
+        loop, _ = speed.one_off(net, digits, 64, 0.9, settings)
+        for parameter, old in zip(loop.net.parameters(), before, strict=True):
+            assert torch.equal(parameter.detach().cpu(), old), name
+
+
+@pytest.mark.slow
+def test_a_loader_with_workers_is_the_same_training(digits):
+    """Two epochs, so that the loader that was kept reads the second order."""
+    losses = []
+    for settings in (speed.LADDER["DataLoader"], speed.LADDER["DataLoader"] | speed.WORKERS["workers"]):
+        seed_everything(0)
+        loop = speed.Loop(tutorial_lenet(), digits, 64, 0.3, speed.PLAIN | settings)
+        losses.append([loop.epoch(torch.arange(first, first + 200))[0] for first in (0, 200)])
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def rungs_of(device, monkeypatch, bfloat16):
+    monkeypatch.setattr(speed, "has_bfloat16", lambda: bfloat16)
+    return speed.ladder(torch.device(device))
+
+
+def test_a_gpu_without_bfloat16_climbs_no_rung_in_it(monkeypatch):
+    rungs = list(rungs_of("cuda", monkeypatch, True))
+    assert rungs[:3] == ["DataLoader", "workers", "whole split"] and rungs[-1] == "bfloat16"
+    assert list(rungs_of("cuda", monkeypatch, False)) == rungs[:-1]
+    assert "own kernel" in rungs_of("cpu", monkeypatch, True) and "workers" not in rungs_of("cpu", monkeypatch, True)
+
+
+class Calls:
+    """In place of torch.cuda: it notes the order of streams, recordings and replays."""
+
+    def __init__(self, monkeypatch):
+        self.seen = []
+        for name in ("current_stream", "Stream"):
+            monkeypatch.setattr(torch.cuda, name, lambda name=name: self.Stream(self.seen, name))
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: self.inside("side stream"))
+        monkeypatch.setattr(torch.cuda, "graph", lambda graph: self.inside("recording"))
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+
+    class Stream:
+        def __init__(self, seen, name):
+            self.seen, self.name = seen, name
+
+        def wait_stream(self, other):
+            self.seen.append(f"{self.name} waits for {other.name}")
+
+    @contextlib.contextmanager
+    def inside(self, what):
+        self.seen.append(f"{what}:")
+        yield
+        self.seen.append("end")
+
+    def replay(self):
+        self.seen.append("replay")
+
+    def register_generator_state(self, generator):
+        self.seen.append("generator")
+
+
+def test_a_graph_is_recorded_after_steps_on_a_stream_of_their_own_which_are_taken_back(monkeypatch):
+    calls, weight = Calls(monkeypatch), torch.zeros(())
+
+    def work():
+        calls.seen.append("step")
+        weight.add_(1)
+
+    start = speed.Replay._record(work, [weight], torch.device("cuda"), torch.Generator())
+    start()
+    warm = ["Stream waits for current_stream", "side stream:", "step", "step", "step", "end",
+            "current_stream waits for Stream"]  # fmt: skip
+    assert calls.seen == [*warm, "generator", "recording:", "step", "end", "replay"]
+    assert weight == 0, "what the steps before changed is put back"
+
+
 def test_one_cycle():
     lrs = speed.one_cycle(0.1, 300)
     assert lrs.argmax() in (99, 100) and lrs.max() == pytest.approx(0.1, rel=0.01)
     assert 0 < lrs[-1] < 0.001 and 0 < lrs[0] < 0.001
 
 
+@pytest.mark.cuda
 @pytest.mark.slow
 def test_quick_training_learns_and_repeats_itself(compiler):
     data = load_mnist(train=False, scaling="paper", device=pick_device())
