@@ -16,7 +16,7 @@ INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN)
 export GOMP_SPINCOUNT ?= 1000
 export KMP_BLOCKTIME ?= 0
 
-.PHONY: help lab test test-colab test-browser lint lock notebook bench gpu mutants address clean
+.PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu mutants address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-colab                 every notebook as in Colab: alone in an empty folder, with Colab's versions"
 	@echo "                                (COLAB_PYTHON=python3.13 chooses the Python)"
 	@echo "make test-browser               the notebooks in JupyterLab, in a real browser (needs Chromium or Chrome)"
+	@echo "make test-ray                   the experiments on a Ray cluster of two nodes on this machine, one of them killed"
 	@echo "make lint                       ruff over the Python files, zizmor over the workflows"
 	@echo "make notebook NAME=04_training  execute a notebook, store its outputs, tidy its metadata"
 	@echo "make results-NAME               do what results/NAME.json lacks (minutes to hours; goes on where it stopped);"
@@ -68,6 +69,16 @@ $(VENV)-browser/installed: $(VENV)/installed
 
 test-browser: $(VENV)-browser/installed
 	$(VENV)-browser/bin/python -m pytest -m browser -n 2 --dist loadscope -rP --durations=20 tests/test_browser.py
+
+# Ray in an environment of its own, everything else by a link to .venv.
+$(VENV)-ray/installed: $(VENV)/installed
+	$(RUN) -m venv $(VENV)-ray
+	$(RUN) -c 'import site; print(site.getsitepackages()[0])' > "$$($(VENV)-ray/bin/python -c 'import site; print(site.getsitepackages()[0])')/shared.pth"
+	$(VENV)-ray/bin/python -m pip install --disable-pip-version-check --quiet ray==2.60.0
+	touch $@
+
+test-ray: $(VENV)-ray/installed
+	$(VENV)-ray/bin/python -m pytest -m ray -n0 -rP --durations=10 tests/test_ray.py
 
 $(VENV)/lint: $(VENV)/installed
 	$(RUN) -m pip install --disable-pip-version-check --quiet ruff==0.17.6 zizmor==1.32.0
@@ -120,4 +131,4 @@ address: $(VENV)/installed
 	$(RUN) -m tools.repository_address $(URL)
 
 clean:
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-lock $(VENV)-mutants mutants tests/screenshots gpu data/MNIST/raw/*-ubyte
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-ray $(VENV)-lock $(VENV)-mutants mutants tests/screenshots gpu data/MNIST/raw/*-ubyte

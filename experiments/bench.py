@@ -158,4 +158,4 @@ if __name__ == "__main__":
     name = f"bench_{re.sub(r'[^a-z0-9]+', '_', record.machine().lower())}"
     if len(sys.argv) == 1:  # a time of another day is no measure of this one
         (record.RESULTS / f"{name}.json").unlink(missing_ok=True)
-    record.main("bench", __doc__, {"runs": (name, RUNS, compare)})
+    record.main("bench", __doc__, {"runs": (name, RUNS, compare)}, alone=True)

@@ -70,4 +70,4 @@ def one_round(kind, seed, checkpoint):
 
 
 if __name__ == "__main__":
-    record.main("busy_machine", __doc__, {"runs": ("busy_machine", KINDS, one_round)})
+    record.main("busy_machine", __doc__, {"runs": ("busy_machine", KINDS, one_round)}, alone=True)

@@ -70,5 +70,7 @@ def train(kind, seed, checkpoint):
     return [run]
 
 
+PARTS = {"runs": ("c3_tables", RUNS, train)}
+
 if __name__ == "__main__":
-    record.main("c3_tables", __doc__, {"runs": ("c3_tables", RUNS, train)})
+    record.main("c3_tables", __doc__, PARTS)

@@ -2,11 +2,12 @@
 
     python -m experiments.NAME                 does all that results/ lacks of NAME
     python -m experiments.NAME runs --seed 0   only the part "runs", and of it only seed 0
+    python -m experiments.NAME --ray           the same, several runs at a time (README.md beside this file)
 
-An experiment has one part or two: {"runs": (results, kinds, do)}. results: the file's name in results/, without
-.json. kinds: {kind: (..., seeds)}, where the last entry says how many seeds it has. do(kind, seed, checkpoint) returns
-the list of its runs, dicts; checkpoint is the path of a file in which it may keep what it needs to go on where it was
-interrupted.
+An experiment has one part or two, its PARTS: {"runs": (results, kinds, do)}. results: the file's name in results/,
+without .json. kinds: {kind: (..., seeds)}, where the last entry says how many seeds it has. do(kind, seed, checkpoint)
+returns the list of its runs, dicts; checkpoint is the path of a file in which it may keep what it needs to go on where
+it was interrupted.
 """
 
 import argparse
@@ -79,6 +80,11 @@ def save_checkpoint(path, content):
     packed = io.BytesIO()
     torch.save(content, packed)
     write_whole(path, packed.getvalue())
+    for tell in AFTER_CHECKPOINT:
+        tell(path, packed.getvalue())
+
+
+AFTER_CHECKPOINT = []  # functions of a checkpoint's path and bytes, called once it is written
 
 
 def do_missing(results, command, kinds, do, only_seeds=None):
@@ -88,19 +94,31 @@ def do_missing(results, command, kinds, do, only_seeds=None):
     may share the work: each leaves out what another is doing, and they write the record one at a time.
     """
     path = RESULTS / f"{results}.json"
+    for kind, seed in missing(path, kinds, only_seeds):
+        name = run_name(results, kind, seed)
+        checkpoint = CHECKPOINTS / f"{name}.pt"
+        try:
+            with FileLock(CHECKPOINTS / f"{name}.lock", timeout=0):
+                if not is_done(path, kind, seed):  # by another process, since
+                    print(f"{kind}, seed {seed}", flush=True)
+                    add_to_record(path, command, *carry_out(kind, seed, do, checkpoint))
+                    checkpoint.unlink(missing_ok=True)
+        except Timeout:
+            print(f"{kind}, seed {seed}: another process is doing it", flush=True)
+
+
+def missing(path, kinds, only_seeds=None):
+    """Yield kind and seed of each run of `kinds` that the record at `path` lacks."""
     CHECKPOINTS.mkdir(exist_ok=True)
     for kind, (*_, seeds) in kinds.items():
         for seed in range(seeds):
-            if (only_seeds and seed not in only_seeds) or is_done(path, kind, seed):
-                continue
-            name = re.sub(r"\W+", "_", f"{results} {kind} seed {seed}")
-            try:
-                with FileLock(CHECKPOINTS / f"{name}.lock", timeout=0):
-                    if not is_done(path, kind, seed):  # by another process, since
-                        print(f"{kind}, seed {seed}", flush=True)
-                        do_one(path, command, kind, seed, do, CHECKPOINTS / f"{name}.pt")
-            except Timeout:
-                print(f"{kind}, seed {seed}: another process is doing it", flush=True)
+            if (not only_seeds or seed in only_seeds) and not is_done(path, kind, seed):
+                yield kind, seed
+
+
+def run_name(results, kind, seed):
+    """Return the name of the files, lock and checkpoint, of a run."""
+    return re.sub(r"\W+", "_", f"{results} {kind} seed {seed}")
 
 
 def is_done(path, kind, seed):
@@ -110,33 +128,46 @@ def is_done(path, kind, seed):
     return any((run["kind"], run.get("seed")) == (kind, seed) for run in runs)
 
 
-def do_one(path, command, kind, seed, do, checkpoint):
-    """Do one run, add what it found to the record at `path`, and remove its checkpoint."""
+def carry_out(kind, seed, do, checkpoint):
+    """Do one run; return what it found, with the SHA-256 of its weights, and where and with what it was done."""
     runs = [{"kind": kind, "seed": seed} | run for run in do(kind, seed, checkpoint)]
     for run in runs:
         if "weights" in run:
             run["sha256"] = hashlib.sha256((ROOT / run["weights"]).read_bytes()).hexdigest()
+    return runs, {name: value for name, value in new_record("").items() if name in ("machine", "versions")}
+
+
+def add_to_record(path, command, runs, here):
+    """Add what carry_out returned to the record at `path`, which `command` makes again."""
     with locked(path):
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new_record(command)
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new_record(command) | here
         # Where and with what, in the run itself if that is not where the record was begun.
-        here = {name: value for name, value in new_record(command).items() if name in ("machine", "versions")}
         other = {name: value for name, value in here.items() if record[name] != value}
         record["runs"] += [run | other for run in runs]
         write_record(path, record)
-    checkpoint.unlink(missing_ok=True)
     for run in runs:
         print({name: value for name, value in run.items() if name.endswith(("errors", "second"))}, flush=True)
 
 
-def main(name, about, parts):
-    """The command line of the experiment `name`: `about` is its help, `parts` are described above."""
+def main(name, about, parts, alone=False):
+    """The command line of the experiment `name`: `about` is its help, `parts` are described above.
+
+    alone: it measures times, and its runs must not run side by side.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", nargs="?", choices=parts, help="only this part (without it: all)")
     parser.add_argument("--kind", action="append", help="only this kind of run (may be repeated)")
     parser.add_argument("--seed", action="append", type=int, help="only this seed (may be repeated)")
+    parser.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="side by side, by Ray: on this machine, "
+                        "or on the cluster at ADDRESS")  # fmt: skip
+    parser.add_argument("--gpus", type=float, metavar="N", help="with --ray: GPUs a run, 0.25 say (without it: none)")
     arguments = parser.parse_args()
+    if arguments.ray is not None and alone:
+        parser.error(f"{name} measures times, so its runs cannot run side by side: leave --ray out.")
+    if arguments.gpus is not None and (arguments.ray is None or not arguments.gpus > 0):
+        parser.error(f"--gpus {arguments.gpus:g} must be more than 0, and needs --ray.")
     parts = {part: parts[part] for part in ([arguments.part] if arguments.part else parts)}
     known = {kind: seeds for _, kinds, _ in parts.values() for kind, (*_, seeds) in kinds.items()}
     for kind in arguments.kind or ():
@@ -148,4 +179,11 @@ def main(name, about, parts):
             parser.error(f"there is no seed {seed}: these runs have the seeds 0 to {most - 1}")
     for part, (results, kinds, do) in parts.items():
         chosen = {kind: entry for kind, entry in kinds.items() if kind in (arguments.kind or kinds)}
-        do_missing(results, f"python -m experiments.{name} {part}", chosen, do, arguments.seed)
+        command = f"python -m experiments.{name} {part}"
+        if arguments.ray is None:
+            do_missing(results, command, chosen, do, arguments.seed)
+        else:
+            from experiments import on_ray
+
+            module, gpus = f"experiments.{name}", arguments.gpus or 0
+            on_ray.do_missing(results, command, chosen, module, part, arguments.seed, arguments.ray, gpus)

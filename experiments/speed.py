@@ -643,4 +643,4 @@ def results_name(device):
 
 if __name__ == "__main__":
     runs = results_name(pick_device()), RUNS, run_measurement
-    record.main("speed", __doc__, {"choices": ("speed_choices", CHOICES, run_choice), "runs": runs})
+    record.main("speed", __doc__, {"choices": ("speed_choices", CHOICES, run_choice), "runs": runs}, alone=True)

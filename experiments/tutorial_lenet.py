@@ -27,5 +27,7 @@ def train(kind, seed, checkpoint):
     return [found | {"test_errors": count_errors(net, test), "history": history}]
 
 
+PARTS = {"runs": ("tutorial_lenet", RUNS, train)}
+
 if __name__ == "__main__":
-    record.main("tutorial_lenet", __doc__, {"runs": ("tutorial_lenet", RUNS, train)})
+    record.main("tutorial_lenet", __doc__, PARTS)

@@ -19,8 +19,9 @@ from tools.notebook_rules import NOTEBOOKS, ROOT, code_cells
 TOML = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
 
 MAKE = pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="needs make and sh")
-TARGETS = ["test", "lint", "test-colab", "test-browser"]
-DESELECTED = {"colab": "test_colab.py", "browser": "test_browser.py"}  # what has a target of its own, by its marker
+TARGETS = ["test", "lint", "test-colab", "test-browser", "test-ray"]
+# What has a target of its own, by its marker.
+DESELECTED = {"colab": "test_colab.py", "browser": "test_browser.py", "ray": "test_ray.py"}
 MAKEFILE, CI, WORKFLOW = (ROOT / name for name in ("Makefile", ".ci/run", ".github/workflows/test.yml"))
 RECIPES = {
     target: lines.replace("\\\n", "").splitlines()
@@ -33,7 +34,9 @@ HARMLESS_NAMES = {"numprocesses", "maxprocesses", "dist", "tx", "loadscopereorde
 
 def selection(command):
     """Return the arguments of a pytest command that say what is tested."""
-    parts = re.fullmatch(r"(?:(?:python|\$\(RUN\)|\$\(VENV\)-browser/bin/python) -m )?pytest (.*)", command.strip())
+    parts = re.fullmatch(
+        r"(?:(?:python|\$\(RUN\)|\$\(VENV\)-(?:browser|ray)/bin/python) -m )?pytest (.*)", command.strip()
+    )
     assert parts, f"not a plain pytest command: {command}"
     return shlex.split(re.sub(rf"(?<!\S)({HARMLESS})(?!\S)", "", parts[1]))
 
@@ -165,18 +168,19 @@ def run(command, cwd, **variables):
         ("lint", "zizmor --offline --no-progress .github/workflows"),
         ("test-colab", "python -m pytest -m colab"),
         ("test-browser", "python -m pytest -m browser"),
+        ("test-ray", "python -m pytest -m ray"),
     ],
 )
 def test_make_runs_the_command_and_fails_where_it_fails(target, command, tmp_path):
     """The Makefile itself, with programs that print their arguments and fail when told to."""
     shutil.copyfile(MAKEFILE, tmp_path / "Makefile")
     (tmp_path / "tools").mkdir()
-    for name in (".venv", ".venv-browser", ".venv-colab"):
+    for name in (".venv", ".venv-browser", ".venv-ray", ".venv-colab"):
         write_program(tmp_path / name / "bin" / "python", 'case "$0 $*" in *"$FAILS"*) exit 3;; esac')
     shutil.copyfile(tmp_path / ".venv/bin/python", tmp_path / ".venv/bin/zizmor")
     (tmp_path / ".venv/bin/zizmor").chmod(0o755)
     # In the order in which make makes them: it finds nothing to do.
-    made = (".venv/installed", ".venv/lint", ".venv-browser/installed", ".venv-colab/installed")
+    made = (".venv/installed", ".venv/lint", ".venv-browser/installed", ".venv-ray/installed", ".venv-colab/installed")
     for name in ("requirements.lock", "tools/colab_environment.py", ".venv-colab/report.txt", *made):
         (tmp_path / name).touch()
     status, printed = run(["make", target], tmp_path, FAILS="nothing")
@@ -231,10 +235,11 @@ def runs(job):
 
 
 def test_the_workflow_has_all_jobs_and_they_run_all_commands():
-    assert set(SETTINGS["jobs"]) == {"test", "windows", "colab", "browser", "lint"}
+    assert set(SETTINGS["jobs"]) == {"test", "windows", "colab", "browser", "ray", "lint"}
     assert runs("test") == ["make test"]
     assert runs("colab") == ["make test-colab"]
     assert runs("browser") == ["make test-browser"]
+    assert runs("ray") == ["make test-ray"]
     install, test = runs("windows")
     assert install == "python -m pip install --require-hashes -r requirements.lock" and "pytest" in test
     lint, actionlint = runs("lint")

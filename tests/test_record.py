@@ -246,3 +246,57 @@ def test_two_processes_do_no_run_twice_lose_none_and_one_does_what_another_that_
     other.heard("done")
     assert sorted(stored(tmp_path / "demo.json")) == sorted([*expected, ("slow", 1, 1)])
     assert (tmp_path / "SHA256SUMS").read_text(encoding="utf-8") == sums(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- side by side, by Ray
+
+
+def refusal(monkeypatch, capsys, arguments, **options):
+    monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        record.main("demo", "about", {"runs": ("demo", KINDS, None)}, **options)
+    return str(stop.value.code) if isinstance(stop.value.code, str) else capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_measures_times_is_not_spread(results, monkeypatch, capsys):
+    said = refusal(monkeypatch, capsys, ["--ray"], alone=True)
+    assert said.endswith("demo measures times, so its runs cannot run side by side: leave --ray out.")
+
+
+@pytest.mark.parametrize("arguments", [["--gpus", "0.5"], ["--ray", "--gpus", "0"], ["--ray", "--gpus", "nan"]])
+def test_gpus_are_for_ray_and_more_than_none(results, monkeypatch, capsys, arguments):
+    assert refusal(monkeypatch, capsys, arguments).endswith("must be more than 0, and needs --ray.")
+
+
+def test_without_the_package_one_sentence_says_so(results, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said = refusal(monkeypatch, capsys, ["--ray"])
+    assert said == '--ray needs the package ray: run "pip install ray" in this environment first.'
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [([], ("", 0)), (["host:1", "--gpus", "0.25"], ("host:1", 0.25))])
+def test_the_arguments_reach_ray(results, monkeypatch, arguments, expected):
+    from experiments import on_ray
+
+    called = []
+    monkeypatch.setattr(on_ray, "do_missing", lambda *given: called.append(given))
+    monkeypatch.setattr(sys, "argv", ["experiment", "runs", "--kind", "deep", "--seed", "0", "--ray", *arguments])
+    record.main("demo", "about", {"runs": ("demo", KINDS, None)})
+    command, kinds = "python -m experiments.demo runs", {"deep": KINDS["deep"]}
+    assert called == [("demo", command, kinds, "experiments.demo", "runs", [0], *expected)]
+
+
+@pytest.mark.parametrize("name", ["c3_tables", "distilled_lenet", "modern_lenet", "original_1998", "tutorial_lenet"])
+def test_every_experiment_that_can_be_spread_names_its_parts(name):
+    import importlib
+
+    parts = importlib.import_module(f"experiments.{name}").PARTS
+    assert all(len(part) == 3 and part[0].startswith(name) and callable(part[2]) for part in parts.values())
+
+
+def test_a_checkpoint_is_told_of_once_it_is_written(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(record, "AFTER_CHECKPOINT", [lambda path, content: told.append((path.read_bytes(), content))])
+    record.save_checkpoint(tmp_path / "a.pt", {"epoch": 3})
+    ((written, content),) = told
+    assert written == content

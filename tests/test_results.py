@@ -181,12 +181,15 @@ SCRIPTS = {
 
 
 def as_today(settings):
-    """Return settings of the 1998 training as today's code names them.
+    """Return settings of notebook 05's or 06's training as today's code names them.
 
-    The first runs are older than the settings `mu` and `adamw`, when these could be nothing but 0.02 and None, and have
+    Those of notebook 06 did not say j when it could be nothing but 0.1, with the bitmaps as output. Of the others, the
+    first runs are older than the settings `mu` and `adamw`, when these could be nothing but 0.02 and None, and have
     one that is gone: `rate`, a factor on the learning rates. A few more are older than those of the criterion's scale
     and of the authors' start, and than weight decay as a setting.
     """
+    if "pooling" in settings:
+        return {"j": 0.1 if settings["output"] == "rbf" else None} | settings
     if "mu" not in settings and settings.get("rate") == 1.0:
         settings = {"mu": 0.02} | {name: value for name, value in settings.items() if name != "rate"}
     settings = {"adamw": None, "s": 1.0, "at_f6": "exact", "biases": 1.0} | settings
@@ -203,8 +206,8 @@ def test_a_record_holds_the_runs_that_its_script_would_do_each_once_and_with_its
         for run in runs_of(kind, seed)
     ]
     stored = [{key: run[key] for key in run if key not in ("machine", "versions")} for run in STORED[name]["runs"]]
-    if module_of(name) == "original_1998":
-        stored = [run | {"settings": as_today(run["settings"])} for run in stored]
+    if module_of(name) in ("original_1998", "modern_lenet"):
+        stored = [run | ({"settings": as_today(run["settings"])} if "settings" in run else {}) for run in stored]
     if name == "modern_lenet":
         members = [run["weights"] for run in stored if run["kind"] == "60 epochs"]
         expected.append({"kind": modern_lenet.ENSEMBLE, "members": members, "test_errors": ANY})

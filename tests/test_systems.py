@@ -266,7 +266,7 @@ def test_a_windows_clone_has_the_same_bytes_and_runs_ci(windows_clone, tmp_path)
     for name in ("make", "c++", "chromium"):
         write_program(programs / name, f'echo {name} "$@"')
     printed = run([str(windows_clone / ".ci" / "run")], PATH=f"{programs}{os.pathsep}{os.environ['PATH']}")
-    assert re.findall("^make (.*)", printed, re.MULTILINE) == ["test", "lint", "test-colab", "test-browser"]
+    assert re.findall("^make (.*)", printed, re.MULTILINE) == ["test", "lint", "test-colab", "test-browser", "test-ray"]
 
 
 # ------------------------------------------------------------------------------------------------ Colab's environment
