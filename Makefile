@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # The repository is JupyterLab's root, so that links out of notebooks/ lead somewhere.
 FIRST := --LabApp.default_url=/lab/tree/notebooks/01_output_sizes.ipynb
-EXPERIMENTS := busy_machine, c3_tables, modern_lenet, original_1998, speed or tutorial_lenet
+EXPERIMENTS := busy_machine, c3_tables, distilled_lenet, modern_lenet, original_1998, speed or tutorial_lenet
 
 # With uv where it is there, else with pip: the same versions, each held against its hash.
 INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)

@@ -226,8 +226,6 @@ CHOICES = {
     "labels": (STUDENT | {"targets": "labels"}, 3),
     "teachers": (STUDENT, 3),
     "teachers, temperature 2": (STUDENT | {"temperature": 2.0}, 3),
-    "labels, 90 epochs": (STUDENT | {"targets": "labels", "pool": 30}, 1),
-    "teachers, temperature 2, 90 epochs": (STUDENT | {"temperature": 2.0, "pool": 30}, 1),
 }
 
 

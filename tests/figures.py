@@ -1,13 +1,14 @@
 """Every figure of the prose, with the record or computation that it comes from: the table that test_figures.py walks.
 
 A row is a piece of a sentence with a field in the place of each figure, and then the values. `rows()` has them by
-document: README.md and results/README.md whole; of a notebook the introduction, the headings and the summary, and what
+document: the README files whole; of a notebook the introduction, the headings and the summary, and what
 else of its prose neither its code nor its outputs show.
 """
 
 import functools
 import gzip
 import inspect
+import math
 import re
 import statistics
 
@@ -20,7 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 import digit_pad
 import lenet
 import lenet_utils
-from experiments import bench, modern_lenet, original_1998, speed
+from experiments import bench, distilled_lenet, modern_lenet, original_1998, speed
 from tools.colab_environment import COLAB
 from tools.mistakes import all_mistakes
 from tools.notebook_rules import NOTEBOOKS, ROOT, committed
@@ -33,7 +34,7 @@ BY_HAND = {
     "minutes of 03": (1, "the same"),
     "minutes of 04": ((2, 5), "the same, from the fastest to the slowest run"),
     "minutes of 05": (1, "the same"),
-    "minutes of 06": ((2, 5), "the same, from the fastest to the slowest run"),
+    "minutes of 06": ((2, 4), "the same, from the fastest to the slowest run"),
     "minutes of 07": ((3, 5), "the same, from the fastest to the slowest run"),
     "minutes of 08": (1, "the same, as README.md has it"),
     "minutes of 08, as it says": ((1, 2), "the same, as notebook 08 has it"),
@@ -55,6 +56,7 @@ BY_OTHERS = {
     "one-cycle": (2018, "Smith"),
     "SiLU": (2018, "Elfwing and others"),
     "elastic distortions": (2003, "Simard, Steinkraus and Platt"),
+    "distillation": (2015, "Hinton, Vinyals and Dean"),
     "smoothed labels": (2016, "Szegedy and others"),
     "bitmaps": (2018, "W.-H. Wang, LeNet-from-Scratch"),
     "macOS": (14, "the oldest that PyTorch's wheels for Apple silicon name"),
@@ -256,6 +258,7 @@ def rows():
     return {
         "README.md": readme(),
         "results/README.md": records(),
+        "experiments/README.md": cluster(),
         "01_output_sizes": sizes(),
         "02_c3_connection_table": c3_table(),
         "03_data": data(),
@@ -385,6 +388,39 @@ def readme():
     ]  # fmt: skip
 
 
+def parameters_of_teacher():
+    """Return how many parameters a teacher has."""
+    return sum(parameter.numel() for parameter in distilled_lenet.teacher_network().parameters())
+
+
+def students():
+    """Return the row of the students' validation errors."""
+    kinds = list(distilled_lenet.CHOICES)
+    fields = "; ".join(f"{kind}: {{:.1f}}" for kind in kinds)
+    means = [100 * error("distilled_lenet_choices", kind, "validation") for kind in kinds]
+    return [
+        (f"mean validation errors of {{}} students each, {fields}", seeds("distilled_lenet_choices", kinds[0]), *means)
+    ]
+
+
+def cluster():
+    """Return the rows of experiments/README.md: the ladder's time on many cores, from that of each of its runs."""
+    each = sorted([*minutes("modern_lenet"), *minutes("modern_lenet_choices")])
+    of_average = minutes("modern_lenet", modern_lenet.AVERAGE)  # the same trainings as those of the last rung
+    whole, count = sum(each) - sum(of_average), len(each) - len(of_average)
+    price = 20  # core-hours for a dollar, an assumption
+    return [
+        (
+            "| {} | {:.1f} hours | {:.0f} minutes | {:.0f} minutes | {:.2f} dollars |",
+            count, whole / 60 / 2, max(whole / 64, each[-1]), max(whole / 1000, each[-1]), whole / 60 / price,
+        ),
+        ("| what | runs | on {} cores | on {} | on {:,} | cost |", 2, 64, 1000),
+        ("a dollar for {} core-hours", price),
+        ("takes {:.0f} minutes, so beyond {:.0f} cores nothing", each[-1], math.ceil(whole / each[-1])),
+        ("With `--gpus {}` {} runs share one GPU", 0.25, WORDS[4]),
+    ]  # fmt: skip
+
+
 def records():
     """Return the rows of results/README.md."""
     tutorial, choices = minutes("tutorial_lenet"), minutes("original_1998_choices")
@@ -460,10 +496,23 @@ def records():
             min(adamw), max(adamw), len(runs("original_1998")),
         ),
         ("| {:.1f} hours in all |", sum(minutes("modern_lenet_choices")) / 60),
+        (
+            "({} networks of {:,} parameters, trained on the first {:,} digits)",
+            WORDS[len(runs("distilled_lenet"))], parameters_of_teacher(), 50_000,
+        ),
+        (
+            "| {:.2f} % test error, the mean of {} seeds ({:.2f} % validation error) |",
+            error("distilled_lenet", "teacher"), seeds("distilled_lenet", "teacher"),
+            error("distilled_lenet", "teacher", "validation"),
+        ),
+        ("| {:.0f} minutes a run |", statistics.mean(minutes("distilled_lenet"))),
+        *students(),
+        ("| {:.0f} minutes a run, and some for the pool |", statistics.mean(minutes("distilled_lenet_choices"))),
         ("What did {} years change?", by_hand("years")),
         (
-            "{} seeds a rung, `modern_lenet` at the top ({:,} parameters)",
-            seeds("modern_lenet", "60 epochs"), total(lenet.modern_lenet(), "parameters"),
+            "{} seeds a rung, {} where five left it open, `modern_lenet` at the top ({:,} parameters)",
+            seeds("modern_lenet", "60 epochs"), seeds("modern_lenet", "softmax"),
+            total(lenet.modern_lenet(), "parameters"),
         ),
         (
             "| {:.2f} % test error, the mean of {} seeds; {:.2f} % for the five together; "
@@ -666,12 +715,19 @@ def original():
 def modern():
     """Return the rows of notebook 06."""
     xs = torch.linspace(-3, 0, 3001)
+    last = ("cross-entropy", "softmax")
     worth = (
         error("original_1998", PLAIN) - error("modern_lenet", "AdamW"),
         error("modern_lenet", "cross-entropy") - error("modern_lenet", "SiLU"),
         error("modern_lenet", "SiLU") - error("modern_lenet", "batch normalisation"),
     )
-    up_to_four = ("Replace the optimiser", "Free the output codes", "Change the activation", "Normalise")
+    first = (
+        "Replace the optimiser",
+        "Let the classes compete",
+        "Free the output codes",
+        "Change the activation",
+        "Normalise",
+    )
     return [
         ("# 06 · What {} years changed, one rung at a time", by_hand("years")),
         (
@@ -684,24 +740,26 @@ def modern():
         ("Reach {:.0f} % in four epochs", 100 - error("modern_lenet", "4 epochs")),
         ("A network of {:.0f} % takes four epochs", 100 - error("modern_lenet", "4 epochs")),
         (
-            "The same layers, connection table and {:,} parameters: {:.2f} % with the formulas of 1998 as printed "
-            "({:.2f} % with wider Gaussians, notebook 05), {:.2f} % today (mean of {} seeds), {:.2f} % for five "
-            "networks together",
-            fact("parameters"), error("original_1998", PLAIN), error("original_1998", CHOSEN),
-            error("modern_lenet", "60 epochs"),
+            "The same maps, units and connection table, {:,} parameters then and {:,} now: {:.2f} % with the formulas "
+            "of 1998 as printed ({:.2f} % with wider Gaussians, notebook 05), {:.2f} % today (mean of {} seeds), "
+            "{:.2f} % for five networks together",
+            fact("parameters"), total(lenet.modern_lenet(), "parameters"),
+            error("original_1998", PLAIN), error("original_1998", CHOSEN), error("modern_lenet", "60 epochs"),
             seeds("modern_lenet", "60 epochs"), error("modern_lenet", "ensemble of five"),
         ),
         ("07 · From {:,.0f} to {:,.0f} digits a second", rate("DataLoader"), rate("own kernel")),
-        *((f"## {{}} · {rung}", number) for number, rung in enumerate(up_to_four, 1)),
-        ("## {} and {} · Distort the digits", 5, 6),
-        ("## {} · Do not ask for certainty", 7),
-        ("## {} · Dare a larger rate", 8),
-        ("## {} · Be patient: {} epochs", 9, setting("modern_lenet", "60 epochs", "epochs")),
+        *((f"## {{}} · {rung}", number) for number, rung in enumerate(first, 1)),
+        ("## {} and {} · Distort the digits", 6, 7),
+        ("## {} · Do not ask for certainty", 8),
+        ("## {} · Dare a larger rate", 9),
+        ("## {} · Be patient: {} epochs", 10, setting("modern_lenet", "60 epochs", "epochs")),
         ("## {} · Average", len(modern_lenet.LADDER) + 1),
+        ("## {} · Ask larger networks", len(modern_lenet.LADDER) + 2),
+        ("(Hinton, Vinyals and Dean, {})", by_others("distillation")),
+        ("its first weights from ± {:.2f} (the root of 1/84)", 84**-0.5),
         ("**AdamW** (Loshchilov and Hutter, {})", by_others("AdamW")),
         ("**One-cycle** (Smith, {})", by_others("one-cycle")),
         ("goes from {} to {} and back", one_cycle("max_momentum"), one_cycle("base_momentum")),
-        ("(Notebook 05 found {:.2f} % with AdamW", error("original_1998", PLAIN + ", AdamW")),
         ("(Elfwing and others, {})", by_others("SiLU")),
         ("(Ioffe and Szegedy, {})", by_others("batch normalisation")),
         ("Simard, Steinkraus and Platt ({})", by_others("elastic distortions")),
@@ -719,14 +777,17 @@ def modern():
             train_error("modern_lenet", "60 epochs", 60), 60,
         ),
         (
-            "{:.0f} % of the gain are the optimiser, the activation and the normalisation",
+            "{:.0f} % of the gain are the optimiser, the activation and the normalisation, in this order and counted "
+            "from {:.2f} %; counted from the {:.2f} % of wider Gaussians",
             100 * sum(worth) / (error("original_1998", PLAIN) - error("modern_lenet", "60 epochs")),
+            error("original_1998", PLAIN), error("original_1998", CHOSEN),
         ),
         (
             "takes the tutorial network from {:.2f} % to {:.2f} %",
             error("tutorial_lenet", "10 epochs"), error("modern_lenet", "tutorial network"),
         ),
         ("below zero near −{:.1f})", -xs[torch.nn.functional.silu(xs).argmin()].item()),
+        ("end nearly by heart ({:.2f} %, against {:.2f} %", *(train_error("modern_lenet", k, 12) for k in last)),
         ("and ended at {} %", by_hand("an earlier ladder")),
         ("epochs, {} steps each: by which factor", -(-images("train") // modern_lenet.START["batch_size"])),
     ]  # fmt: skip

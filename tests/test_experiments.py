@@ -11,7 +11,16 @@ import torch
 from test_results import as_today
 
 import lenet_utils
-from experiments import busy_machine, c3_tables, modern_lenet, original_1998, record, speed, tutorial_lenet
+from experiments import (
+    busy_machine,
+    c3_tables,
+    distilled_lenet,
+    modern_lenet,
+    original_1998,
+    record,
+    speed,
+    tutorial_lenet,
+)
 from lenet import C3_TABLE
 from lenet_utils import epoch_order, load_mnist
 from tools.notebook_rules import ROOT
@@ -79,7 +88,7 @@ def seen(monkeypatch):
 
         return count
 
-    for module in (c3_tables, modern_lenet, original_1998, speed, tutorial_lenet):
+    for module in (c3_tables, distilled_lenet, modern_lenet, original_1998, speed, tutorial_lenet):
         monkeypatch.setattr(module, "load_mnist", load)
         monkeypatch.setattr(module, "count_errors", counting("counted", lenet_utils.count_errors))
         monkeypatch.setattr(module, "save_weights", seen.recorder("saved"))
@@ -192,6 +201,75 @@ def test_modern_runs(seen, monkeypatch, tmp_path, kind):
     assert seen["trained"] == [ALL] and seen["counted"] == [TEST] * len(runs)
     assert seen["train"] == [(runs[0]["settings"], 1)]
     assert [call[1] for call in seen["saved"]] == [ROOT / run["weights"] for run in runs]
+
+
+def test_softmax_is_the_criterion_without_its_rubbish_class(seen, monkeypatch):
+    for owner, name in ((modern_lenet, "map_loss"), (modern_lenet.F, "cross_entropy")):
+        monkeypatch.setattr(owner, name, seen.recorder(name, getattr(owner, name)))
+    digits = few(marked_digits(True, scaling="paper"))
+    histories = [
+        modern_lenet.train(modern_lenet.rung(name) | {"epochs": 1}, 0, digits)[2] for name in ("AdamW", "softmax")
+    ]
+    ((distances, _, j),), ((logits, _, options),) = seen["map_loss"], seen["cross_entropy"]
+    assert j == 0.1 and options == {"label_smoothing": 0.0} and torch.equal(logits, -distances)
+    assert histories[0]["train_accuracy"] == histories[1]["train_accuracy"], "the first batch, from the same weights"
+
+
+# ------------------------------------------------------------------------------------------- distilled_lenet
+
+
+def test_teachers(seen, monkeypatch, tmp_path):
+    short = train_on_few(seen, distilled_lenet.train_teacher, epochs=1, batch_size=50)
+    monkeypatch.setattr(distilled_lenet, "train_teacher", short)
+    runs = distilled_lenet.run_teacher("teacher", 1, tmp_path / "a.pt")
+    check_like_record("distilled_lenet", "teacher", 1, runs)
+    assert seen["trained"] == [TRAINING] and seen["counted"] == [VALIDATION, TEST]
+    assert seen["train"] == [(runs[0]["settings"], 1)]
+    assert [call[1] for call in seen["saved"]] == [ROOT / runs[0]["weights"]]
+
+
+@pytest.mark.parametrize("kind", distilled_lenet.CHOICES)
+def test_students(seen, monkeypatch, tmp_path, kind):
+    judged = torch.full((1, 50_000, 10), -2.0, dtype=torch.float16)
+
+    def pool(settings, images):
+        seen.note("pool", (settings, places([images, seen.labels])))
+        return "distorted", judged
+
+    def train(settings, seed, given, checkpoint):
+        seen.note("train", (settings, seed, checkpoint))
+        seen.note("given", given)
+        return modern_lenet.modern_lenet(), {"train_loss": [], "seconds": []}
+
+    seen.labels = marked_digits(True, scaling="paper")[1][:50_000]
+    monkeypatch.setattr(distilled_lenet, "shared_pool", pool)
+    monkeypatch.setattr(distilled_lenet, "train_student", train)
+    runs = distilled_lenet.run_choice(kind, 1, tmp_path / "a.pt")
+    check_like_record("distilled_lenet_choices", kind, 1, runs)
+    settings = distilled_lenet.CHOICES[kind][0]
+    assert seen["pool"] == [(settings, TRAINING)] and seen["counted"] == [VALIDATION]
+    assert seen["train"] == [(settings, 1, tmp_path / "a.pt")]
+    ((distorted, targets),) = seen["given"]
+    if kind == "labels":
+        assert targets.shape == (10, 50_000, 10) and torch.equal(targets[9].argmax(dim=1), seen.labels)
+    else:
+        assert targets is judged
+    assert distorted == "distorted"
+
+
+def test_the_first_student_makes_the_pool_and_the_others_read_it(monkeypatch, tmp_path):
+    made = []
+
+    def make(nets, settings, images):
+        made.append((len(nets), nets[0].network, settings["pool"]))
+        return torch.zeros(2, 3), torch.ones(2)
+
+    monkeypatch.setattr(record, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(distilled_lenet, "make_pool", make)
+    for _ in range(2):
+        images, judged = distilled_lenet.shared_pool(distilled_lenet.STUDENT, torch.zeros(3))
+        assert torch.equal(images, torch.zeros(2, 3)) and torch.equal(judged, torch.ones(2))
+    assert made == [(3, "teacher_network(width=32)", 10)]
 
 
 def test_modern_settings_reach_the_loop(seen, monkeypatch):

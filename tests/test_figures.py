@@ -1,6 +1,6 @@
 """The figures of the prose: every one stands in a row of figures.py, or in the notebook's own code or outputs.
 
-README.md, results/README.md and of each notebook the introduction, the headings and the summary are checked whole: a
+The README files and of each notebook the introduction, the headings and the summary are checked whole: a
 number there that is in no row fails. In a notebook's other prose that holds for numbers with a decimal point, of three
 digits or more, or of per cents; but there it will do that the notebook's code or outputs, or the paper's facts, show
 the number.
@@ -129,11 +129,11 @@ def of_the_paper():
 
 
 def read_document(name):
-    """Return README.md or results/README.md as a Document."""
+    """Return one of the README files as a Document."""
     return Document(one_line((ROOT / name).read_text(encoding="utf-8")))
 
 
-DOCUMENTS = {name: read_document(name) for name in ("README.md", "results/README.md")}
+DOCUMENTS = {name: read_document(name) for name in ("README.md", "results/README.md", "experiments/README.md")}
 DOCUMENTS |= {path.stem: read_notebook(path) for path in NOTEBOOKS}
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from stored import RECORDS
 
-from experiments import busy_machine, c3_tables, modern_lenet, original_1998, speed, tutorial_lenet
+from experiments import busy_machine, c3_tables, distilled_lenet, modern_lenet, original_1998, speed, tutorial_lenet
 from experiments import record as experiment_record
 from experiments.networks import build
 from lenet_utils import count_errors, load_mnist, load_weights
@@ -62,7 +62,7 @@ def test_a_record_says_how_it_was_made(name):
     for run in [{}, *record["runs"]]:
         machine = run.get("machine", record["machine"])
         check_place(machine, run.get("versions", record["versions"]))
-        if module_of(name) in ("modern_lenet", "original_1998") and machine.endswith("threads"):
+        if module_of(name) in ("distilled_lenet", "modern_lenet", "original_1998") and machine.endswith("threads"):
             assert machine.endswith(", 1 threads"), "these set it"
 
 
@@ -121,6 +121,17 @@ def modern_runs(kind, seed):
     ]
 
 
+def distilled_runs(kind, seed):
+    settings, _ = distilled_lenet.RUNS[kind]
+    load = {"size": 32, "scaling": "paper"}
+    found = kept("teacher_network(width=32)", load, f"weights/distilled_lenet/teacher_seed{seed}.safetensors")
+    return [found | {"settings": settings, "validation_errors": ANY} | HISTORY]
+
+
+def distilled_choices(kind, seed):
+    return [{"settings": distilled_lenet.CHOICES[kind][0], "validation_errors": ANY} | HISTORY]
+
+
 def original_choices(kind, seed):
     return [{"settings": original_1998.CHOICES[kind][0], "validation_errors": ANY, "first_steps": ANY} | HISTORY]
 
@@ -171,6 +182,8 @@ SCRIPTS = {
     # Another computer may lack the package intel-openmp.
     "busy_machine": (busy_machine.KINDS | {"Intel OpenMP": (busy_machine.INTEL, 1)}, busy_runs),
     "c3_tables": (c3_tables.RUNS, c3_runs),
+    "distilled_lenet": (distilled_lenet.RUNS, distilled_runs),
+    "distilled_lenet_choices": (distilled_lenet.CHOICES, distilled_choices),
     "modern_lenet": (modern_lenet.RUNS, modern_runs),
     "modern_lenet_choices": (modern_lenet.CHOICES, modern_choices),
     "original_1998": (original_1998.RUNS, original_runs),

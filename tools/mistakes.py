@@ -23,6 +23,7 @@ CONFIGURATION, SHORT = "tests/test_configuration.py", "tests/test_experiments.py
 NOTEBOOKS, TRAINING, LAYERS = "tests/test_notebooks.py", "tests/test_training.py", "tests/test_layers.py"
 ORIGINAL, SPEED, EBLEARN = "tests/test_original.py", "tests/test_speed.py", "tests/test_eblearn.py"
 HELPERS, EXERCISES, DRAWINGS = "tests/test_helpers.py", "tests/test_exercises.py", "tests/test_drawings.py"
+DISTILLED, RECORD = "tests/test_distilled.py", "tests/test_record.py"
 MODES = f"{TRAINING} tests/test_gate.py"
 
 TEXT = [
@@ -100,6 +101,14 @@ TEXT = [
     ("experiments/modern_lenet.py", '"larger rate": {"lr": 0.024}', '"larger rate": {"lr": 0.012}', RESULTS),
     ("experiments/modern_lenet.py", '"60 epochs": {"epochs": 60,', '"60 epochs": {"epochs": 50,', RESULTS),
     ("experiments/modern_lenet.py", '("elastic", {"dropout": 0.2}, 3)', '("elastic", {"dropout": 0.5}, 3)', RESULTS),
+    ("experiments/modern_lenet.py", '"softmax": {"j": None}', '"softmax": {"j": 10.0}', RESULTS),
+    ("experiments/modern_lenet.py", "logits = -outputs if", "logits = outputs if", SHORT),
+    ("experiments/distilled_lenet.py", "[part[:50_000] for part in digits]", "digits", SHORT),
+    ("experiments/distilled_lenet.py", '"temperature": 1.0', '"temperature": 3.0', RESULTS),
+    ("experiments/distilled_lenet.py", ".float() / temperature).softmax", ".float()).softmax", DISTILLED),
+    ("experiments/distilled_lenet.py", "+ smoothing / 10)", "+ smoothing / 9)", DISTILLED),
+    ("experiments/distilled_lenet.py", "manual_seed(number)", "manual_seed(0)", DISTILLED),
+    ("experiments/record.py", "        tell(path, packed.getvalue())\n", "        pass\n", RECORD),
     ("experiments/original_1998.py", "[0.0005] * 2", "[0.0005] * 3", ORIGINAL),
     ("experiments/original_1998.py", "MU = 0.02", "MU = 0.2", f"{ORIGINAL} {RESULTS}"),
     ("experiments/original_1998.py", "CURVATURE_DIGITS = 500", "CURVATURE_DIGITS = 50", f"{ORIGINAL} {SHORT}"),
@@ -126,6 +135,8 @@ TEXT = [
     ("experiments/speed.py", "return 2 * side**3", "return side**3", SHORT),
     ("experiments/speed.py", "return 2 * 4 * len(source)", "return 4 * len(source)", SHORT),
     ("experiments/speed.py", 'RECIPE = {"epochs": 3', 'RECIPE = {"epochs": 4', RESULTS),
+    ("experiments/speed.py", "parameter.copy_(old)\n    synchronize", "pass\n    synchronize", SPEED),
+    ("experiments/speed.py", "if not has_bfloat16():", "if has_bfloat16():", SPEED),
     ("experiments/convolutions.cpp", "0.25f", "0.26f", SPEED),
     # Records.
     ("results/tutorial_lenet.json", "AMD EPYC", "AMD Ryzen", CHECKSUM),
