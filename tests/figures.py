@@ -56,6 +56,7 @@ BY_OTHERS = {
     "one-cycle": (2018, "Smith"),
     "SiLU": (2018, "Elfwing and others"),
     "elastic distortions": (2003, "Simard, Steinkraus and Platt"),
+    "small networks": ((2026,), "the repositories that notebook 06 links, read on 27 November 2026"),
     "distillation": (2015, "Hinton, Vinyals and Dean"),
     "smoothed labels": (2016, "Szegedy and others"),
     "bitmaps": (2018, "W.-H. Wang, LeNet-from-Scratch"),
@@ -395,12 +396,14 @@ def parameters_of_teacher():
 
 def students():
     """Return the row of the students' validation errors."""
-    kinds = list(distilled_lenet.CHOICES)
-    fields = "; ".join(f"{kind}: {{:.1f}}" for kind in kinds)
+    kinds = ("labels", "teachers", "teachers, temperature 2")
     means = [100 * error("distilled_lenet_choices", kind, "validation") for kind in kinds]
-    return [
-        (f"mean validation errors of {{}} students each, {fields}", seeds("distilled_lenet_choices", kinds[0]), *means)
-    ]
+    warm = setting("distilled_lenet_choices", kinds[-1], "temperature")
+    piece = (
+        "mean validation errors of {} students each, labels: {:.1f}; teachers: {:.1f}; "
+        "teachers, temperature {:.0f}: {:.1f}"
+    )
+    return [(piece, seeds("distilled_lenet_choices", kinds[0]), *means[:2], warm, means[2])]
 
 
 def cluster():
@@ -772,7 +775,8 @@ def modern():
             train_error("modern_lenet", "batch normalisation", 12), train_error("modern_lenet", "elastic", 12),
         ),
         (
-            "is down to {:.2f} % after {} epochs; with distortions it is {:.2f} % after {}",
+            "is down to {:.2f} % after {} epochs: nothing is left to learn there. With distorted digits, which are "
+            "harder, the training error is still {:.2f} % after {}",
             train_error("modern_lenet", "batch normalisation", 12), 12,
             train_error("modern_lenet", "60 epochs", 60), 60,
         ),
@@ -788,6 +792,7 @@ def modern():
         ),
         ("below zero near −{:.1f})", -xs[torch.nn.functional.silu(xs).argmin()].item()),
         ("end nearly by heart ({:.2f} %, against {:.2f} %", *(train_error("modern_lenet", k, 12) for k in last)),
+        ("as we read them in these repositories in November {}", by_others("small networks")[0]),
         ("and ended at {} %", by_hand("an earlier ladder")),
         ("epochs, {} steps each: by which factor", -(-images("train") // modern_lenet.START["batch_size"])),
     ]  # fmt: skip
