@@ -284,6 +284,8 @@ def test_every_point_of_a_history_can_be(name, run):
     lists = {
         "tutorial_lenet": {"train_loss", "train_accuracy", "test_accuracy", "seconds"},
         "c3_tables": {"train_loss", "train_accuracy", "validation_accuracy", "seconds"},
+        "distilled_lenet": {"train_loss", "seconds"},
+        "distilled_lenet_choices": {"train_loss", "seconds"},
         "modern_lenet": {"train_loss", "train_accuracy", "seconds"},
         "modern_lenet_choices": {"train_loss", "train_accuracy", "seconds"},
         "original_1998": {"train_accuracy", "test_accuracy", "seconds"},
