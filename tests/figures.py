@@ -759,7 +759,7 @@ def modern():
         ("## {} · Average", len(modern_lenet.LADDER) + 1),
         ("## {} · Ask larger networks", len(modern_lenet.LADDER) + 2),
         ("(Hinton, Vinyals and Dean, {})", by_others("distillation")),
-        ("its first weights from ± {:.2f} (the root of 1/{})", 84**-0.5, 84),
+        ("its first weights from ± {:.2f} (the root of {}/{})", 84**-0.5, 1, 84),
         ("**AdamW** (Loshchilov and Hutter, {})", by_others("AdamW")),
         ("**One-cycle** (Smith, {})", by_others("one-cycle")),
         ("goes from {} to {} and back", one_cycle("max_momentum"), one_cycle("base_momentum")),
