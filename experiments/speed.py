@@ -74,7 +74,10 @@ PRECISIONS = {"float32": (torch.float32, False), "TF32": (torch.float32, True), 
 
 
 def has_bfloat16():
-    """Return whether the GPU computes in bfloat16 itself: one older than Ampere (a T4) emulates it, slowly or not."""
+    """Return whether the GPU computes in bfloat16 itself: older ones, a T4 say, only emulate it.
+
+    torch.compile writes code for them that they cannot run (PyTorch's issue 118122).
+    """
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
@@ -328,14 +331,15 @@ def side_stream(device):
     """Queue the work inside on a CUDA stream of its own; elsewhere do nothing.
 
     What is to be recorded as a graph must have run before, and not on the default stream, which a recording may not
-    touch.
+    touch. That an optimiser made for graphs (capturable) then works without one is meant so; PyTorch warns of it.
     """
     if device.type != "cuda":
         yield
         return
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+    with torch.cuda.stream(stream), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*capturable=True.*", UserWarning)
         yield
     torch.cuda.current_stream().wait_stream(stream)
 
@@ -506,9 +510,7 @@ class QuickTraining:
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=lr, fused=True, capturable=on_cuda)
         self.loss = torch.compile(lambda images, labels: F.cross_entropy(self.net(images), labels), dynamic=False)
         start = [tensor.detach().clone() for tensor in self.net.state_dict().values()]
-        with side_stream(device), warnings.catch_warnings():
-            # The steps that recording needs are taken outside a graph, of which PyTorch warns.
-            warnings.filterwarnings("ignore", ".*capturable=True.*", UserWarning)
+        with side_stream(device):
             self.step(torch.arange(recipe["batch_size"], device=device))
         for tensor, value in zip(self.net.state_dict().values(), start, strict=True):
             tensor.copy_(value)

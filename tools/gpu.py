@@ -8,7 +8,6 @@ fails does not stop the others; what each printed is in FOLDER/STEP.log. Ends wi
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ def take(command, log):
     """Run the command, write what it prints to the file `log`, and return its exit status and seconds."""
     start = time.perf_counter()
     with log.open("w", encoding="utf-8") as file:
-        done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=os.environ)
+        done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
     return done.returncode, time.perf_counter() - start
 
 
