@@ -84,14 +84,21 @@ def show_images(images, titles=(), columns=10, row_titles=(), scale=0.8, **optio
 
 
 def label_curves(ax):
-    """Write the label of each curve of `ax` at its right end in its colour, apart where curves end close."""
+    """Write the label of each curve of `ax` at its right end in its colour, apart where curves end close.
+
+    A curve that ends beyond the axis, as one that has diverged, has its label at the edge.
+    """
     lines = [line for line in ax.lines if not line.get_label().startswith("_")]
     ax.figure.draw_without_rendering()  # the limits of an axis are found when it is drawn
     height = ax.get_window_extent().height
+    bottom, top = sorted(ax.get_ylim())
+    wanted = {}
+    for line in lines:
+        end = [math.inf, *(value for value in line.get_ydata() if not math.isnan(value))][-1]
+        wanted[line] = ax.transData.transform((0, min(max(end, bottom), top)))[1]
     heights, lowest = {}, -math.inf
-    for line in sorted(lines, key=lambda line: ax.transData.transform((0, line.get_ydata()[-1]))[1]):
-        wanted = ax.transData.transform((0, line.get_ydata()[-1]))[1]
-        lowest = heights[line] = max(wanted, lowest + 1.4 * ax.figure.dpi / 72 * plt.rcParams["font.size"])
+    for line in sorted(lines, key=wanted.get):
+        lowest = heights[line] = max(wanted[line], lowest + 1.4 * ax.figure.dpi / 72 * plt.rcParams["font.size"])
     too_high = max(0, max(heights.values(), default=0) - ax.get_window_extent().y1)
     for line, at in heights.items():
         share = (at - too_high - ax.get_window_extent().y0) / height

@@ -1,5 +1,6 @@
 """The drawings of the notebooks: what stands in them is what the numbers say."""
 
+import math
 import base64
 import io
 
@@ -77,6 +78,30 @@ def test_a_label_alone_stands_as_high_as_its_curve_ends_and_other_lines_get_none
     ax.set_ylim(0, 10)
     label_curves(ax)
     assert texts(ax) == ["only"] and ax.texts[0].xy == (1, pytest.approx(0.5))
+
+
+@pytest.mark.parametrize(
+    "end, height", [(9.0, 1), (1e30, 1), (math.inf, 1), (-1e30, 0), (math.nan, 0.5)], ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_curve_that_ends_beyond_the_axis_has_its_label_at_the_edge(end, height, scale, recwarn):
+    fig, ax = plt.subplots()
+    ax.plot([0, 1, 2], [1, 2, end], label="far")
+    ax.plot([0, 1], [1, 2], label="near")
+    ax.set(yscale=scale, ylim=(1, 3) if scale == "linear" else (1, 4))
+    label_curves(ax)
+    before = ax.get_window_extent().height
+    assert {text.get_text(): text.xy[1] for text in ax.texts}["far"] == pytest.approx(height, abs=0.1)
+    fig.draw_without_rendering()
+    assert ax.get_window_extent().height == pytest.approx(before, rel=0.05) and not list(recwarn)
+
+
+def test_a_curve_without_a_single_number_is_still_named():
+    fig, ax = plt.subplots()
+    ax.plot([0, 1], [math.nan, math.nan], label="lost")
+    ax.set_ylim(1, 3)
+    label_curves(ax)
+    assert texts(ax) == ["lost"] and ax.texts[0].xy == (1, pytest.approx(1))
 
 
 # ------------------------------------------------------------------------------------------------ live plot

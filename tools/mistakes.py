@@ -67,6 +67,8 @@ TEXT = [
     ("lenet_figures.py", "if self.epoch >= self.epochs else", "if self.epoch > self.epochs else", DRAWINGS),
     ("lenet_figures.py", "(5, -6 if place else 6", "(5, 6 if place else -6", DRAWINGS),
     ("lenet_figures.py", "lowest + 1.4 *", "lowest + 0.4 *", DRAWINGS),
+    ("lenet_figures.py", "min(max(end, bottom), top)", "end", DRAWINGS),
+    ("lenet_figures.py", "if not math.isnan(value)", "", DRAWINGS),
     ("lenet_figures.py", "ax.figure.draw_without_rendering()", "ax.figure.stale = True", DRAWINGS),
     ("lenet_figures.py", "(windows * kernel).sum(dim=(2, 3))", "(windows * kernel).mean(dim=(2, 3))", DRAWINGS),
     ("lenet_figures.py", "range(-padding, last + 1, stride)", "range(-padding, last, stride)", DRAWINGS),
