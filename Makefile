@@ -2,13 +2,16 @@
 PYTHON ?= python3
 LAB_ARGS ?=
 GPU_ARGS ?=
+GPU_PYTHON ?= 3.12
+GPU_HAS ?=
+FOLDER ?= .whl
 VENV := .venv
 RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # The repository is JupyterLab's root, so that links out of notebooks/ lead somewhere.
 FIRST := --LabApp.default_url=/lab/tree/notebooks/01_output_sizes.ipynb
-EXPERIMENTS := busy_machine, c3_tables, distilled_lenet, modern_lenet, original_1998, speed or tutorial_lenet
+EXPERIMENTS := busy_machine, c3_tables, data_parallel, distilled_lenet, modern_lenet, original_1998, speed or tutorial_lenet
 
 # With uv where it is there, else with pip: the same versions, each held against its hash.
 INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
@@ -16,7 +19,7 @@ INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN)
 export GOMP_SPINCOUNT ?= 1000
 export KMP_BLOCKTIME ?= 0
 
-.PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu mutants address clean
+.PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu gpu-wheels mutants address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -32,6 +35,8 @@ help:
 	@echo "make bench                      measure the ratios of speed that the notebooks print; writes results/bench_*.json"
 	@echo "make gpu                        on a CUDA GPU: the tests for one, the ladder of speed, notebooks 02, 04, 06 and 07"
 	@echo "                                (GPU_ARGS=\"tests 07_speed\" takes only these steps)"
+	@echo "make gpu-wheels                 the wheels that \`make gpu\` needs where PyTorch is, but neither Jupyter nor a registry"
+	@echo "                                (FOLDER=.whl GPU_PYTHON=3.12; GPU_HAS=\"requests pyyaml\": these are there too)"
 	@echo "make mutants                    make mistakes on purpose and list those that no test notices (hours)"
 	@echo "make lock                       renew requirements.lock after a change of requirements.txt, with uv from PyPI"
 	@echo "                                (LOCK_ARGS=--upgrade takes newer versions of what is not pinned there)"
@@ -114,6 +119,10 @@ bench: $(VENV)/installed
 gpu: $(VENV)/installed
 	$(RUN) -m tools.gpu gpu $(GPU_ARGS)
 
+# Prints what to type on that machine.
+gpu-wheels: $(VENV)/installed
+	$(RUN) -m tools.gpu_wheels $(FOLDER) $(GPU_PYTHON) $(GPU_HAS)
+
 # mutmut in an environment of its own, everything else by a link to .venv. It changes a copy, mutants/.
 $(VENV)-mutants/installed: $(VENV)/installed
 	$(RUN) -m venv $(VENV)-mutants
@@ -131,4 +140,4 @@ address: $(VENV)/installed
 	$(RUN) -m tools.repository_address $(URL)
 
 clean:
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-ray $(VENV)-lock $(VENV)-mutants mutants tests/screenshots gpu data/MNIST/raw/*-ubyte
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-browser $(VENV)-ray $(VENV)-lock $(VENV)-mutants mutants tests/screenshots gpu .whl data/MNIST/raw/*-ubyte

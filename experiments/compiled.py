@@ -12,12 +12,12 @@ from pathlib import Path
 
 
 @functools.cache
-def library(name):
-    """Compile `name`.cpp and return the library; RuntimeError if that cannot be done here."""
+def library(name, *more):
+    """Compile `name`.cpp, with `more` options if any, and return the library; RuntimeError if that cannot be done here."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if not compiler:
         raise RuntimeError("No C++ compiler was found: install g++ or clang++ (torch.compile needs one, too).")
-    flags = ["-O3", "-std=c++17", "-march=native", "-shared", "-fPIC", "-w"]
+    flags = ["-O3", "-std=c++17", "-march=native", "-shared", "-fPIC", "-w", "-fno-math-errno", "-pthread", *more]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-mprefer-vector-width=512")
     if sys.platform == "linux":

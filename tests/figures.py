@@ -175,6 +175,18 @@ def gain():
     return exact_rate("own kernel") / exact_rate("DataLoader")
 
 
+def share_of_limit(rung="own kernel"):
+    """Return what share of the processor's limit a rung reaches at batch size 64, in per cent."""
+    limit = statistics.median(run["register_flops"] for run in runs("speed_amd_epyc_2_threads", "limits"))
+    return 100 * exact_rate(rung) * 1e6 * operations() / limit
+
+
+def in_parallel(*names):
+    """Return a figure of the record of several processes."""
+    (found,) = runs("data_parallel")
+    return functools.reduce(lambda part, name: part[name], names, found)
+
+
 def in_race(name):
     """Return a mean over the runs to 99 %."""
     return statistics.mean(run[name] for run in runs("speed_amd_epyc_2_threads", "99 %"))
@@ -300,7 +312,16 @@ def readme():
             total(lenet.modern_lenet(), "parameters"),
             error("modern_lenet", "60 epochs"), seeds("modern_lenet", "60 epochs"),
         ),
-        ("| **{:,.0f}** digits a second, {:.1f} times a loop over a `DataLoader`", rate("own kernel"), gain()),
+        (
+            "| **{:,.0f}** digits a second, {:.1f} times a loop over a `DataLoader`, {:.0f} % of what the processor "
+            "can do at most",
+            rate("own kernel"), gain(), share_of_limit(),
+        ),
+        (
+            "| **{:.2f} %** test accuracy after {:.1f} s of training, the mean of {} seeds",
+            100 - error("speed_amd_epyc_2_threads", "99 %"), in_race("train_seconds"),
+            seeds("speed_amd_epyc_2_threads", "99 %"),
+        ),
         ("and then read off the live network | {} min", by_hand("minutes of 01")),
         ("and what it buys | {} min", by_hand("minutes of 02")),
         ("where the time goes | {} min", by_hand("minutes of 03")),
@@ -438,7 +459,7 @@ def records():
         )
         for count in (12, 60)
     }
-    recipe = "{epochs} epochs, batch {batch_size}, rate {lr}".format(**speed.RECIPE)
+    recipe = "{epochs} epochs, rate {lr}".format(**speed.RECIPE)
     spin, block = spinning()
     return [
         ("| `make results-tutorial_lenet` | {} cores of an AMD EPYC |", cores("tutorial_lenet")),
@@ -536,11 +557,16 @@ def records():
         ),
         (
             "| {:,.0f} digits a second with an own kernel at batch size {}, {:.1f} times the loop over a `DataLoader`; "
-            "{:,.0f} at batch size {};",
+            "{:.0f} % of what two cores can do at most;",
             rate("own kernel"), runs("speed_amd_epyc_2_threads", "batch 64")[0]["batch_size"], gain(),
-            rate("own kernel", "batch 256"), runs("speed_amd_epyc_2_threads", "batch 256")[0]["batch_size"],
+            share_of_limit(),
         ),
-        ("How long from the files to {} %? `modern_lenet`, three epochs", 99),
+        ("How long from the files to {} %? d2l's LeNet with ReLU, {} epochs of AdamW", 99, WORDS[speed.RECIPE["epochs"]]),
+        (
+            "| an all-reduce of {:.1f} ms a step for {:,} gradients, against {:.1f} ms of a step on one process |",
+            1e3 * in_parallel("all_reduce_seconds", "61706")[0], total(lenet.tutorial_lenet(), "parameters", (1, 28, 28)),
+            1e3 * in_parallel("step_seconds", "one process"),
+        ),
         (
             "| {:.2f} % after {:.1f} s of training, the mean of {} seeds; unpacking and compiling take {:.0f} s more",
             100 - error("speed_amd_epyc_2_threads", "99 %"), in_race("train_seconds"),
@@ -800,7 +826,6 @@ def modern():
 
 def speeds():
     """Return the rows of notebook 07. What it says of "this page" is held against its own outputs."""
-    batch_sizes = [int(size) for size in the(r"sizes = \((.*?)\)", "notebooks/07_speed.ipynb").split(", ")]
     d2l_low, d2l_high = by_others("d2l's rates")
     parameters, card, accuracy, seconds = by_others("train_mnist_fast")
     return [
@@ -808,13 +833,8 @@ def speeds():
         ("Train a network of {} %, from the files on disk", 99),
         ("One training example costs {:.2f} million operations", operations()),
         ("## Race to {} %", 99),
-        ("{} lines make C1, S2, C3 and S4", round(len(text_of("experiments/convolutions.cpp").splitlines()), -1)),
-        (
-            "reached {:.0f} % of the limit when the record was made",
-            *printed("07_speed", r"batch 64: .*, (\d+)% of the limit"),
-        ),
-        ("carry over better: {:.1f} from the lowest to the top in the record", gain()),
-        ("the plain loop gained more from {} to {}; with {:,} it lost", *batch_sizes[::2], batch_sizes[-1]),
+        ("{} lines make the whole step", round(len(text_of("experiments/train_lenet.cpp").splitlines()), -1)),
+        ("with it come the gathering of the digits and {:,} of each digit's sigmoids", 6 * 28 * 28),
         (
             "step after step, {:,} times",
             3 * -(-images("train") // runs("speed_amd_epyc_2_threads", "batch 64")[0]["batch_size"]),
@@ -826,7 +846,7 @@ def speeds():
         ("| {:,} parameters | GTX {} Ti | {} % in {} s |", parameters, card, accuracy, seconds),
         (
             "chosen by the test set; {:.1f} times our parameters",
-            parameters / total(lenet.modern_lenet(), "parameters"),
+            parameters / total(lenet.tutorial_lenet(), "parameters", (1, 28, 28)),
         ),
     ]  # fmt: skip
 

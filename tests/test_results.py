@@ -11,7 +11,16 @@ import pytest
 import torch
 from stored import RECORDS
 
-from experiments import busy_machine, c3_tables, distilled_lenet, modern_lenet, original_1998, speed, tutorial_lenet
+from experiments import (
+    busy_machine,
+    c3_tables,
+    data_parallel,
+    distilled_lenet,
+    modern_lenet,
+    original_1998,
+    speed,
+    tutorial_lenet,
+)
 from experiments import record as experiment_record
 from experiments.networks import build
 from lenet_utils import count_errors, load_mnist, load_weights
@@ -158,18 +167,25 @@ def speed_runs(name):
     def runs(kind, seed):
         if kind == "limits":
             precisions = {"tf32_flops": ANY, "bfloat16_flops": ANY} if "bfloat16" in rungs else {}
-            return [{"matmul_flops": ANY, "copy_bytes": ANY} | precisions]
+            own = dict.fromkeys(("register_flops", "clock_hz", "vector_bits"), ANY) if device.type == "cpu" else {}
+            return [{"matmul_flops": ANY, "copy_bytes": ANY} | precisions | own]
         if kind == "d2l":
             return [{"batch_size": 256, "examples_per_second": ANY}]
         if kind == "99 %":
-            load, weights = {"size": 32, "scaling": "paper"}, f"weights/{name}/99_seed{seed}.safetensors"
-            return [kept("modern_lenet()", load, weights) | {"settings": speed.RECIPE} | seconds]
+            load, weights = {"size": 28, "scaling": "standard"}, f"weights/{name}/99_seed{seed}.safetensors"
+            return [kept("relu_lenet()", load, weights) | {"settings": speed.RECIPE} | seconds]
         found = {"last_train_loss": ANY, "test_errors": ANY}
         if kind != "accuracy":
             found = {"batch_size": speed.RUNS[kind][1], "one_off_seconds": ANY, "examples_per_second": ANY}
         return [{"rung": rung} | found for rung in rungs]
 
     return speed.RUNS | {"99 %": (10 if device.type == "cuda" else 5,)}, runs
+
+
+def data_parallel_runs(kind, seed):
+    found = dict.fromkeys(("backend", "threads_a_process", "largest_differences", "step_seconds", "all_reduce_seconds"), ANY)
+    given = {"processes": data_parallel.RUNS[kind][0], "settings": data_parallel.SETTINGS}
+    return [found | given | {"load_mnist": data_parallel.LOAD}]
 
 
 def busy_runs(kind, seed):
@@ -182,6 +198,7 @@ SCRIPTS = {
     # Another computer may lack the package intel-openmp.
     "busy_machine": (busy_machine.KINDS | {"Intel OpenMP": (busy_machine.INTEL, 1)}, busy_runs),
     "c3_tables": (c3_tables.RUNS, c3_runs),
+    "data_parallel": (data_parallel.RUNS, data_parallel_runs),
     "distilled_lenet": (distilled_lenet.RUNS, distilled_runs),
     "distilled_lenet_choices": (distilled_lenet.CHOICES, distilled_choices),
     "modern_lenet": (modern_lenet.RUNS, modern_runs),

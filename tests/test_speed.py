@@ -1,7 +1,9 @@
 """The rungs of notebook 07's ladder train the same network; the own kernel's gradients; the stored figures."""
 
 import contextlib
+import copy
 import json
+import platform
 import statistics
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments import compiled, speed
+from experiments import compiled, own_kernel, speed
 from lenet import tutorial_lenet
 from lenet_utils import count_errors, load_mnist, pick_device, seed_everything
 from tools.notebook_rules import ROOT
@@ -18,7 +20,7 @@ from tools.notebook_rules import ROOT
 @pytest.fixture
 def compiler():
     try:
-        speed.convolution_kernel()
+        own_kernel.library()
     except RuntimeError as error:
         pytest.skip(str(error))
 
@@ -36,34 +38,136 @@ def weights_after(loop, order, epochs):
 # ---------------------------------------------------------------------------------------- the own kernel
 
 
-@pytest.mark.parametrize("count", [1, 16, 61, 256])
-def test_the_kernel_gives_the_features_and_gradients_of_pytorch(compiler, count):
-    images = load_mnist(train=False, size=28)[0]
-    seed_everything(count)
-    layers = tutorial_lenet()[:7]
-    batch = torch.randint(len(images), (count,))
-    weights = [parameter.detach() for parameter in layers.parameters()]
-    buffer = speed.new_buffer(count)
-    features = speed.convolve(images, batch, weights, buffer)
-    expected = layers(images[batch])
-    assert torch.allclose(features, expected, atol=1e-6)
-    gradients = torch.randn(count, 400)
-    found = speed.convolve_backward(images, batch, weights, buffer, gradients)
-    for ours, theirs in zip(found, torch.autograd.grad(expected, list(layers.parameters()), gradients), strict=True):
-        assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
-    again = speed.convolve_backward(images, batch, weights, buffer, gradients)
-    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True)), "the same sums every time"
+WIDTHS = {16: ["-march=x86-64-v4"], 8: ["-march=x86-64-v3"], 4: ["-march=x86-64"]}
+
+
+@pytest.fixture(params=["this processor", *WIDTHS], ids=str)
+def kernel(request, compiler, monkeypatch):
+    """The kernel as this processor compiles it, and for each width of vectors that it has."""
+    if request.param == "this processor":
+        return own_kernel.Kernel
+    if platform.machine() not in ("x86_64", "AMD64") or request.param > own_kernel.library().lanes():
+        pytest.skip(f"this processor has no vectors of {request.param} numbers")
+    library = compiled.library("train_lenet", *WIDTHS[request.param])
+    assert library.lanes() == request.param
+    library.state_size.restype = own_kernel.library().state_size.restype
+    monkeypatch.setattr(own_kernel, "library", lambda: library)
+    return own_kernel.Kernel
+
+
+def batches_of(count, size, total):
+    return torch.randint(total, (count, size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", own_kernel.Kernel.NETWORKS)
+@pytest.mark.parametrize("size", [1, 16, 61, 256])
+def test_a_step_of_the_kernel_is_one_along_pytorchs_gradients(kernel, make, size):
+    test = load_mnist(train=False, size=28)
+    seed_everything(size)
+    net = make()
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    batch = batches_of(1, size, len(test[1]))
+    logits = net(test[0][batch[0]])
+    loss = F.cross_entropy(logits, test[1][batch[0]])
+    gradients = torch.autograd.grad(loss, list(net.parameters()))
+    loss_sum, correct = kernel(net, test).train(batch, torch.tensor([10.0]))  # so far that rounding is small
+    assert loss_sum / size == pytest.approx(loss.item(), abs=2e-6)
+    assert correct == (logits.argmax(dim=1) == test[1][batch[0]]).sum()
+    for old, parameter, gradient in zip(before, net.parameters(), gradients, strict=True):
+        assert ((old - parameter.detach()) / 10 - gradient).abs().max() < 2e-5 * gradient.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adamw", [None, own_kernel.ADAMW | {"decay": 0.5, "epsilon": 1e-3}], ids=["gradient descent", "AdamW"])
+def test_steps_of_the_kernel_are_those_of_pytorchs_optimisers(kernel, adamw):
+    """In two calls, with another rate at every step: AdamW's moments and the number of steps are kept.
+
+    A large epsilon, or rounding would decide the steps of weights whose gradients are next to nothing.
+    """
+    test = load_mnist(train=False, size=28)
+    seed_everything(0)
+    net = own_kernel.relu_lenet()
+    plain = copy.deepcopy(net)
+    batches, lrs = batches_of(20, 64, len(test[1])), torch.linspace(0.001, 0.003, 20) * (1 if adamw else 30)
+    ours = kernel(net, test, adamw)
+    sums = [ours.train(batches[part], lrs[part]) for part in (slice(0, 7), slice(7, 20))]
+    optimizer = torch.optim.SGD(plain.parameters(), lr=1)
+    if adamw:
+        settings = {"weight_decay": adamw["decay"], "betas": adamw["betas"], "eps": adamw["epsilon"]}
+        optimizer = torch.optim.AdamW(plain.parameters(), **settings)
+    losses = []
+    for batch, lr in zip(batches, lrs, strict=True):
+        optimizer.param_groups[0]["lr"] = lr.item()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(plain(test[0][batch]), test[1][batch])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(loss for loss, _ in sums) / 64 == pytest.approx(sum(losses), rel=1e-4)
+    moved = max((a - b).abs().max() for a, b in zip(plain.parameters(), own_kernel.relu_lenet().parameters(), strict=True))
+    for a, b in zip(net.parameters(), plain.parameters(), strict=True):
+        assert (a - b).abs().max() < 1e-4 < moved / 100
+
+
+@pytest.mark.slow
+def test_the_kernel_repeats_itself_and_threads_change_only_the_rounding(compiler):
+    test = load_mnist(train=False, size=28)
+    threads, found = torch.get_num_threads(), {}
+    batches, lrs = torch.arange(1920).view(20, 96), torch.full((20,), 0.3)
+    try:
+        for count in (1, 2, 2, 5, 64):
+            torch.set_num_threads(count)
+            seed_everything(0)
+            net = tutorial_lenet()
+            own_kernel.Kernel(net, test).train(batches, lrs)
+            weights = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+            if count in found:
+                assert torch.equal(weights, found[count]), "the same sums every time"
+            found[count] = weights
+    finally:
+        torch.set_num_threads(threads)
+    assert all((weights - found[1]).abs().max() < 1e-5 for weights in found.values())
+
+
+def test_the_kernel_refuses_what_it_cannot_train(compiler):
+    images, labels = (part[:10] for part in load_mnist(train=False, size=28))
+    with pytest.raises(ValueError, match=r"trains tutorial_lenet\(\) and relu_lenet\(\), not this network: Sequential"):
+        own_kernel.Kernel(torch.nn.Sequential(torch.nn.Linear(784, 10)), (images, labels))
+    for wrong in ((images[:, :, 2:], labels), (images.double(), labels), (images, labels.int())):
+        with pytest.raises(ValueError, match="takes images float32 .N, 1, 28, 28., labels int64 .N. .*not images"):
+            own_kernel.Kernel(tutorial_lenet(), wrong)
+    with pytest.raises(ValueError, match="weights torch.float64"):
+        own_kernel.Kernel(tutorial_lenet().double(), (images, labels))
+    with pytest.raises(ValueError, match="not channels_last"):
+        own_kernel.Kernel(tutorial_lenet().to(memory_format=torch.channels_last), (images, labels))
+    net = tutorial_lenet()
+    before = copy.deepcopy(net.state_dict())
+    kernel = own_kernel.Kernel(net, (images, labels))
+    for places in ([[0, 10]], [[-1, 3]]):
+        with pytest.raises(IndexError, match="of 10 digits"):
+            kernel.train(torch.tensor(places), torch.tensor([0.1]))
+    with pytest.raises(ValueError, match="1 batches of torch.int64 and 2 rates"):
+        kernel.train(torch.tensor([[0, 1]]), torch.tensor([0.1, 0.1]))
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_the_limits_are_of_a_processor(compiler):
+    """No times are compared; the two loops must run, and what they return must be possible."""
+    assert 1e8 < own_kernel.clock_rate() < 1e10
+    assert own_kernel.register_rate() > 1e8
+    assert own_kernel.library().lanes() in (4, 8, 16)
 
 
 def test_without_a_compiler_one_sentence_says_so(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     compiled.library.cache_clear()
-    with pytest.raises(RuntimeError, match="The C.. compiler no-such-compiler could not compile convolutions.cpp"):
-        speed.convolution_kernel()
+    with pytest.raises(RuntimeError, match="The C.. compiler no-such-compiler could not compile train_lenet.cpp"):
+        own_kernel.library()
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RuntimeError, match="No C.. compiler was found: install"):
-        speed.convolution_kernel()
+        own_kernel.library()
     compiled.library.cache_clear()
 
 
@@ -206,8 +310,8 @@ def test_one_cycle():
 @pytest.mark.cuda
 @pytest.mark.slow
 def test_quick_training_learns_and_repeats_itself(compiler):
-    data = load_mnist(train=False, scaling="paper", device=pick_device())
-    recipe = {"epochs": 1, "batch_size": 64, "lr": 0.01}
+    data = load_mnist(train=False, size=28, device=pick_device())
+    recipe = {"epochs": 1, "batch_size": 64, "lr": 0.008}
     nets = [speed.QuickTraining(recipe, 0, data).train() for _ in range(2)]
     assert count_errors(nets[0], data) < 700
     if data[0].device.type == "cpu":
