@@ -41,19 +41,28 @@ class Kernel:
     """
 
     NETWORKS = (tutorial_lenet, relu_lenet)
+    WEIGHTS = {"0": (6, 1, 5, 5), "3": (16, 6, 5, 5), "7": (120, 400), "9": (84, 120), "11": (10, 84)}
 
     def __init__(self, net, data, adamw=None):
         shown = [str(make()) for make in self.NETWORKS]
-        if str(net) not in shown:
-            raise ValueError(f"The own kernel trains tutorial_lenet() and relu_lenet(), not this network: {net}")
+        shapes = {name: tuple(parameter.shape) for name, parameter in net.named_parameters()}
+        both = {f"{layer}.{part}": shape for layer, weights in self.WEIGHTS.items()
+                for part, shape in (("weight", weights), ("bias", weights[:1]))}  # fmt: skip
+        if str(net) not in shown or list(shapes.items()) != list(both.items()):
+            raise ValueError(
+                f"The own kernel trains tutorial_lenet() and relu_lenet(), not this network: {net}, with {shapes}."
+            )
         self.relu = shown.index(str(net))
-        (images, labels), self.parameters = data, [parameter.detach() for parameter in net.parameters()]
+        self.net, (images, labels) = net, data
+        self.parameters = [parameter.detach() for parameter in net.parameters()]
         kinds = {(part.device.type, part.dtype) for part in (images, *self.parameters)}
-        if kinds != {("cpu", torch.float32)} or images.shape[1:] != (1, 28, 28) or labels.dtype != torch.int64:
+        labels_fit = labels.device.type == "cpu" and labels.dtype == torch.int64 and labels.shape == images.shape[:1]
+        if kinds != {("cpu", torch.float32)} or images.shape[1:] != (1, 28, 28) or not labels_fit:
             raise ValueError(
                 "The own kernel takes images float32 [N, 1, 28, 28], labels int64 [N] and float32 weights, all on the "
-                f"CPU, not images {images.dtype} {list(images.shape)} on {images.device}, labels {labels.dtype}, and "
-                f"weights {self.parameters[0].dtype} on {self.parameters[0].device}."
+                f"CPU, not images {images.dtype} {list(images.shape)} on {images.device}, labels {labels.dtype} "
+                f"{list(labels.shape)} on {labels.device}, and weights {self.parameters[0].dtype} on "
+                f"{self.parameters[0].device}."
             )
         if not all(parameter.is_contiguous() for parameter in self.parameters):
             raise ValueError("The own kernel takes weights in PyTorch's default memory format, not channels_last.")
@@ -67,14 +76,25 @@ class Kernel:
     def train(self, batches, lrs):
         """Take one step a row of `batches` int64 [steps, batch_size], places of digits, at the rates `lrs` [steps].
 
-        Returns the sum of the losses and the number of right answers, each digit as the network saw it.
+        Returns the sum of the losses and the number of right answers, each digit as the network saw it. ValueError for
+        other tensors, for labels that are no digits, and where the network has got other tensors for its weights since.
         """
-        batches, lrs = batches.contiguous(), lrs.to(torch.float32).contiguous()
+        if batches.dtype != torch.int64 or batches.dim() != 2 or lrs.shape != batches.shape[:1]:
+            raise ValueError(
+                f"The own kernel takes batches int64 [steps, batch_size] and rates [steps], not {batches.dtype} "
+                f"{list(batches.shape)} and {list(lrs.shape)}."
+            )
+        if not batches.numel():
+            return [0.0, 0.0]
+        if not 0 <= batches.min() <= batches.max() < len(self.labels):
+            raise ValueError(f"Places {batches.min()} to {batches.max()} are not all among {len(self.labels)} digits.")
+        shown = self.labels[batches]
+        if not 0 <= shown.min() <= shown.max() <= 9:
+            raise ValueError(f"Labels {shown.min()} to {shown.max()} are not all from 0 to 9.")
+        if [part.data_ptr() for part in self.net.parameters()] != [part.data_ptr() for part in self.parameters]:
+            raise ValueError("The network has other tensors for its weights than when the kernel was made: make it anew.")
+        batches, lrs = batches.contiguous(), lrs.to("cpu", torch.float32).contiguous()
         steps, batch_size = batches.shape
-        if len(lrs) != steps or batches.dtype != torch.int64:
-            raise ValueError(f"{steps} batches of {batches.dtype} and {len(lrs)} rates: not as many, or not int64.")
-        if batches.numel() and not 0 <= batches.min() <= batches.max() < len(self.labels):
-            raise IndexError(f"places {batches.min()} to {batches.max()}, of {len(self.labels)} digits")
         pointers = (ctypes.c_void_p * len(self.parameters))(*(part.data_ptr() for part in self.parameters))
         sums = torch.zeros(2, dtype=torch.float64)
         moments = None if self.moments is None else compiled.addresses(self.moments)[0]

@@ -460,11 +460,15 @@ class QuickTraining:
         self.recipe, self.seed, (self.images, self.labels) = recipe, seed, data
         torch.manual_seed(seed)
         self.net = own_kernel.relu_lenet().to(self.images.device)
-        if self.images.device.type == "cpu":
+        if self.on_cpu():
             self.graph_steps = 1
             self.run = own_kernel.Kernel(self.net, data, own_kernel.ADAMW).train
         else:
             self._compile_and_record()
+
+    def on_cpu(self):
+        """Return whether the digits, and so the training, are on the CPU."""
+        return self.images.device.type == "cpu"
 
     def _compile_and_record(self):
         recipe, device = self.recipe, self.images.device

@@ -157,7 +157,7 @@ struct Sigmoid {
 };
 
 struct Relu {
-    static Lanes activate(Lanes x) { return larger(x, Lanes{}); }
+    static Lanes activate(Lanes x) { return x < Lanes{} ? Lanes{} : x; }  // what is no number stays none
     static Lanes slope(Lanes value) { return value > Lanes{} ? Lanes{} + 1 : Lanes{}; }
 };
 

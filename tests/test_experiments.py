@@ -17,6 +17,7 @@ from experiments import (
     distilled_lenet,
     modern_lenet,
     original_1998,
+    own_kernel,
     record,
     speed,
     tutorial_lenet,
@@ -406,7 +407,7 @@ class Training:
         seen.note("train", (recipe, seed))
 
     def train(self):
-        return speed.modern_lenet()
+        return own_kernel.relu_lenet()
 
 
 @pytest.mark.parametrize("kind", speed.CHOICES)
@@ -414,7 +415,7 @@ def test_speed_choices(seen, monkeypatch, tmp_path, kind):
     monkeypatch.setattr(speed, "QuickTraining", functools.partial(Training, seen))
     runs = speed.run_choice(kind, 1, tmp_path / "a.pt")
     check_like_record("speed_choices", kind, 1, runs)
-    assert seen["loaded"] == [True] and seen["options"] == [{"scaling": "paper"}]
+    assert seen["loaded"] == [True] and seen["options"] == [{"size": 28}]
     assert seen["trained"] == [TRAINING] and seen["counted"] == [VALIDATION]
     assert seen["train"] == [(runs[0]["settings"], 1)]
 
@@ -430,16 +431,32 @@ def test_99_percent(seen, monkeypatch, tmp_path):
     name = on_the_stored_device(monkeypatch)
     check_like_record(name, "99 %", 3, speed.run_to_99("99 %", 3, tmp_path / "a.pt"))
     assert seen["loaded"] == [True, False] and seen["trained"] == [ALL] and seen["counted"] == [TEST]
-    assert seen["train"] == [({"epochs": 3, "batch_size": 128, "lr": 0.024}, 3)]
+    assert seen["train"] == [({"epochs": 4, "batch_size": 64, "lr": 0.016}, 3)]
 
 
-def test_a_recipe_reaches_the_loop_of_quick_training(seen, monkeypatch):
-    monkeypatch.setattr(torch.optim, "AdamW", seen.recorder("AdamW", torch.optim.AdamW))
-    monkeypatch.setattr(speed.Replay, "run", lambda self, batches, lrs: seen.note("run", (batches, lrs)))
-    digits = few(marked_digits(True, scaling="paper"))
+class Kernel:
+    """In place of the own kernel: it notes what it was given."""
+
+    def __init__(self, seen, net, data, adamw):
+        seen.note("kernel", (net.network, len(data[1]), adamw))
+        self.train = lambda batches, lrs: seen.note("run", (batches, lrs))
+
+
+@pytest.mark.parametrize("device", ["cpu", "another"])
+def test_a_recipe_reaches_the_loop_of_quick_training(seen, monkeypatch, device):
+    """By the own kernel on a CPU; elsewhere by PyTorch's AdamW, whose steps a GPU could record."""
+    digits = few(marked_digits(True, size=28))
+    monkeypatch.setattr(own_kernel, "Kernel", functools.partial(Kernel, seen))
+    if device == "another":
+        monkeypatch.setattr(speed.QuickTraining, "on_cpu", lambda self: False)
+        monkeypatch.setattr(torch.optim, "AdamW", seen.recorder("AdamW", torch.optim.AdamW))
+        monkeypatch.setattr(speed.Replay, "run", lambda self, batches, lrs: seen.note("run", (batches, lrs)))
     speed.QuickTraining({"epochs": 3, "batch_size": 30, "lr": 0.02}, 5, digits).train()
-    options = seen["AdamW"][0][-1]
-    assert set(options) == {"lr", "fused", "capturable"} and options["lr"].item() == pytest.approx(0.02)
+    if device == "cpu":
+        assert seen["kernel"] == [("relu_lenet()", 100, own_kernel.ADAMW)]
+    else:
+        options = seen["AdamW"][0][-1]
+        assert set(options) == {"lr", "fused", "capturable"} and options["lr"].item() == pytest.approx(0.02)
     assert len(seen["run"]) == 3
     for epoch, (batches, _) in enumerate(seen["run"]):
         assert torch.equal(batches, epoch_order(100, 5, epoch)[:90].view(3, 30))
@@ -451,8 +468,12 @@ def test_a_recipe_reaches_the_loop_of_quick_training(seen, monkeypatch):
 def test_limits(monkeypatch, tmp_path):
     monkeypatch.setattr(speed, "matmul_rate", lambda device, precision: precision)
     monkeypatch.setattr(speed, "copy_rate", lambda device: "bytes")
+    monkeypatch.setattr(own_kernel, "register_rate", lambda: "registers")
+    monkeypatch.setattr(own_kernel, "clock_rate", lambda: "clock")
+    monkeypatch.setattr(own_kernel, "library", lambda: types.SimpleNamespace(lanes=lambda: 8))
     (found,) = speed.run_limits("limits", 0, tmp_path / "a.pt")
-    assert found == {"matmul_flops": "float32", "copy_bytes": "bytes"}
+    own = {"register_flops": "registers", "clock_hz": "clock", "vector_bits": 256}
+    assert found == {"matmul_flops": "float32", "copy_bytes": "bytes"} | own
     monkeypatch.setattr(speed, "pick_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(speed, "has_bfloat16", lambda: True)
     (found,) = speed.run_limits("limits", 0, tmp_path / "a.pt")
@@ -489,7 +510,7 @@ def test_accuracy_of_the_rungs(seen, monkeypatch, tmp_path):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(seen["epoch"], orders, strict=True))
 
 
-@pytest.mark.parametrize("batch_size", [64, 256])
+@pytest.mark.parametrize("batch_size", [16, 64, 256, 1024])
 def test_throughput_of_the_rungs(seen, monkeypatch, tmp_path, batch_size):
     monkeypatch.setattr(speed, "Loop", functools.partial(Loop, seen))
     kind, clock = f"batch {batch_size}", iter(range(0, 10_000, 2))
@@ -499,9 +520,11 @@ def test_throughput_of_the_rungs(seen, monkeypatch, tmp_path, batch_size):
     rungs = speed.ladder(torch.device("cpu"))
     assert seen["loop"] == [(batch_size, 0.9, settings) for settings in rungs.values()]
     assert seen["trained"] == [ALL] * len(rungs) and seen["loaded"] == [True]
-    assert [len(order) for order in seen["epoch"]] == [3 * batch_size] * len(rungs) + [12_800] * 7 * len(rungs)
+    passes = {name: 5 if settings["kernel"] else 1 for name, settings in rungs.items()}
+    lengths = [12_800] * sum(passes.values()) * 7
+    assert [len(order) for order in seen["epoch"]] == [3 * batch_size] * len(rungs) + lengths
     for run in runs:  # every clock reading is two seconds after the one before
-        assert run["one_off_seconds"] == 2 and run["examples_per_second"] == [6_400] * 7
+        assert run["one_off_seconds"] == 2 and run["examples_per_second"] == [6_400 * passes[run["rung"]]] * 7
 
 
 def test_d2l(seen, monkeypatch, tmp_path):

@@ -3,12 +3,14 @@
 import contextlib
 import copy
 import json
+import math
 import platform
 import statistics
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch.nn import functional as F
 
 from experiments import compiled, own_kernel, speed
@@ -75,21 +77,25 @@ def test_a_step_of_the_kernel_is_one_along_pytorchs_gradients(kernel, make, size
     assert loss_sum / size == pytest.approx(loss.item(), abs=2e-6)
     assert correct == (logits.argmax(dim=1) == test[1][batch[0]]).sum()
     for old, parameter, gradient in zip(before, net.parameters(), gradients, strict=True):
-        assert ((old - parameter.detach()) / 10 - gradient).abs().max() < 2e-5 * gradient.abs().max()
+        assert ((old - parameter.detach()) / 10 - gradient).abs().max() < 1e-4 * gradient.abs().max()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adamw", [None, own_kernel.ADAMW | {"decay": 0.5, "epsilon": 1e-3}], ids=["gradient descent", "AdamW"])
-def test_steps_of_the_kernel_are_those_of_pytorchs_optimisers(kernel, adamw):
+@pytest.mark.parametrize(
+    ("make", "adamw"),
+    [(tutorial_lenet, None), (own_kernel.relu_lenet, own_kernel.ADAMW | {"decay": 0.5, "epsilon": 1e-3})],
+    ids=["gradient descent", "AdamW"],
+)
+def test_steps_of_the_kernel_are_those_of_pytorchs_optimisers(kernel, make, adamw):
     """In two calls, with another rate at every step: AdamW's moments and the number of steps are kept.
 
     A large epsilon, or rounding would decide the steps of weights whose gradients are next to nothing.
     """
     test = load_mnist(train=False, size=28)
     seed_everything(0)
-    net = own_kernel.relu_lenet()
-    plain = copy.deepcopy(net)
-    batches, lrs = batches_of(20, 64, len(test[1])), torch.linspace(0.001, 0.003, 20) * (1 if adamw else 30)
+    net = make()
+    plain, first = copy.deepcopy(net), copy.deepcopy(net)
+    batches, lrs = batches_of(20, 64, len(test[1])), torch.linspace(0.001, 0.003, 20) * (1 if adamw else 300)
     ours = kernel(net, test, adamw)
     sums = [ours.train(batches[part], lrs[part]) for part in (slice(0, 7), slice(7, 20))]
     optimizer = torch.optim.SGD(plain.parameters(), lr=1)
@@ -105,9 +111,8 @@ def test_steps_of_the_kernel_are_those_of_pytorchs_optimisers(kernel, adamw):
         optimizer.step()
         losses.append(loss.item())
     assert sum(loss for loss, _ in sums) / 64 == pytest.approx(sum(losses), rel=1e-4)
-    moved = max((a - b).abs().max() for a, b in zip(plain.parameters(), own_kernel.relu_lenet().parameters(), strict=True))
-    for a, b in zip(net.parameters(), plain.parameters(), strict=True):
-        assert (a - b).abs().max() < 1e-4 < moved / 100
+    for a, b, old in zip(net.parameters(), plain.parameters(), first.parameters(), strict=True):
+        assert (a - b).abs().max() < 0.02 * (b - old).abs().max()
 
 
 @pytest.mark.slow
@@ -134,7 +139,16 @@ def test_the_kernel_refuses_what_it_cannot_train(compiler):
     images, labels = (part[:10] for part in load_mnist(train=False, size=28))
     with pytest.raises(ValueError, match=r"trains tutorial_lenet\(\) and relu_lenet\(\), not this network: Sequential"):
         own_kernel.Kernel(torch.nn.Sequential(torch.nn.Linear(784, 10)), (images, labels))
-    for wrong in ((images[:, :, 2:], labels), (images.double(), labels), (images, labels.int())):
+    pruned = tutorial_lenet()
+    torch.nn.utils.prune.l1_unstructured(pruned[0], "weight", 0.5)
+    tied = tutorial_lenet()
+    tied[9].bias = torch.nn.Parameter(torch.zeros(1))
+    for other in (pruned, tied):
+        with pytest.raises(ValueError, match="not this network"):
+            own_kernel.Kernel(other, (images, labels))
+    meta = labels.to("meta")
+    for wrong in ((images[:, :, 2:], labels), (images.double(), labels), (images, labels.int()), (images[:5], labels),
+                  (images, labels.view(5, 2)), (images, meta)):  # fmt: skip
         with pytest.raises(ValueError, match="takes images float32 .N, 1, 28, 28., labels int64 .N. .*not images"):
             own_kernel.Kernel(tutorial_lenet(), wrong)
     with pytest.raises(ValueError, match="weights torch.float64"):
@@ -145,11 +159,36 @@ def test_the_kernel_refuses_what_it_cannot_train(compiler):
     before = copy.deepcopy(net.state_dict())
     kernel = own_kernel.Kernel(net, (images, labels))
     for places in ([[0, 10]], [[-1, 3]]):
-        with pytest.raises(IndexError, match="of 10 digits"):
+        with pytest.raises(ValueError, match="are not all among 10 digits"):
             kernel.train(torch.tensor(places), torch.tensor([0.1]))
-    with pytest.raises(ValueError, match="1 batches of torch.int64 and 2 rates"):
-        kernel.train(torch.tensor([[0, 1]]), torch.tensor([0.1, 0.1]))
+    for batches, lrs in (([[0, 1]], [0.1, 0.1]), ([[0, 1]], [[0.1]]), ([0, 1], [0.1, 0.1]), ([[0.0, 1.0]], [0.1])):
+        with pytest.raises(ValueError, match=r"takes batches int64 \[steps, batch_size\] and rates \[steps\], not"):
+            kernel.train(torch.tensor(batches), torch.tensor(lrs))
+    assert kernel.train(torch.empty(0, 64, dtype=torch.int64), torch.empty(0)) == [0, 0]
+    assert kernel.train(torch.empty(1, 0, dtype=torch.int64), torch.ones(1)) == [0, 0]
+    for wrong in (10, -1, 10**9):
+        kernel.labels = labels.clone()
+        kernel.labels[3] = wrong
+        with pytest.raises(ValueError, match="are not all from 0 to 9"):
+            kernel.train(torch.arange(10).view(1, 10), torch.tensor([0.1]))
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_a_kernel_notices_that_its_network_has_other_weights(compiler):
+    data = [part[:10] for part in load_mnist(train=False, size=28)]
+    net = tutorial_lenet()
+    kernel = own_kernel.Kernel(net, data)
+    net.load_state_dict(tutorial_lenet().state_dict(), assign=True)
+    with pytest.raises(ValueError, match="make it anew"):
+        kernel.train(torch.arange(10).view(1, 10), torch.tensor([0.1]))
+
+
+@pytest.mark.parametrize("make", own_kernel.Kernel.NETWORKS)
+def test_what_is_no_number_is_not_hidden(compiler, make):
+    images, labels = (part[:20].clone() for part in load_mnist(train=False, size=28))
+    images[7, 0, 14, 14] = math.nan
+    loss, _ = own_kernel.Kernel(make(), (images, labels)).train(torch.arange(20).view(1, 20), torch.tensor([0.1]))
+    assert math.isnan(loss)
 
 
 def test_the_limits_are_of_a_processor(compiler):

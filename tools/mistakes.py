@@ -157,6 +157,8 @@ TEXT = [
     ("experiments/train_lenet.cpp", "            if (i) continue;\n", "", SPEED),
     ("experiments/train_lenet.cpp", "std::min(LANES, t.batch_size - first)", "LANES", SPEED),
     ("experiments/train_lenet.cpp", "other < threads - 1; other++", "other < threads - 2; other++", SPEED),
+    ("experiments/train_lenet.cpp", "return x < Lanes{} ? Lanes{} : x;", "return larger(x, Lanes{});", SPEED),
+    ("experiments/own_kernel.py", "shown.max() <= 9", "shown.max() <= 10", SPEED),
     ("experiments/own_kernel.py", "        self.steps_done += steps\n", "", SPEED),
     ("experiments/own_kernel.py", "nn.ReLU() if isinstance(layer, nn.Sigmoid)", "nn.SiLU() if isinstance(layer, nn.Sigmoid)", SPEED),
     ("experiments/own_kernel.py", "0 <= batches.min() <= batches.max() < len", "0 <= batches.min() <= batches.max() <= len", SPEED),
