@@ -13,7 +13,7 @@ from pathlib import Path
 
 @functools.cache
 def library(name, *more):
-    """Compile `name`.cpp, with `more` options if any, and return the library; RuntimeError if that cannot be done here."""
+    """Compile `name`.cpp, with `more` options, and return the library; RuntimeError if that cannot be done here."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if not compiler:
         raise RuntimeError("No C++ compiler was found: install g++ or clang++ (torch.compile needs one, too).")

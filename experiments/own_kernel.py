@@ -14,7 +14,15 @@ from lenet import tutorial_lenet
 
 # The parts of a step whose time the kernel notes: with each layer's forward part its pooling and activation; with the
 # dense layers' the loss and the gradients of their inputs, their weights' gradients with the change.
-PARTS = ["C1, forward", "C3, forward", "dense layers", "C3, backward", "C1, backward", "change of the weights", "waiting"]
+PARTS = [
+    "C1, forward",
+    "C3, forward",
+    "dense layers",
+    "C3, backward",
+    "C1, backward",
+    "change of the weights",
+    "waiting",
+]
 ADAMW = {"decay": 0.01, "betas": (0.9, 0.999), "epsilon": 1e-8}  # PyTorch's defaults
 
 
@@ -92,7 +100,9 @@ class Kernel:
         if not 0 <= shown.min() <= shown.max() <= 9:
             raise ValueError(f"Labels {shown.min()} to {shown.max()} are not all from 0 to 9.")
         if [part.data_ptr() for part in self.net.parameters()] != [part.data_ptr() for part in self.parameters]:
-            raise ValueError("The network has other tensors for its weights than when the kernel was made: make it anew.")
+            raise ValueError(
+                "The network has other tensors for its weights than when the kernel was made: make it anew."
+            )
         batches, lrs = batches.contiguous(), lrs.to("cpu", torch.float32).contiguous()
         steps, batch_size = batches.shape
         pointers = (ctypes.c_void_p * len(self.parameters))(*(part.data_ptr() for part in self.parameters))

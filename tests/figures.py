@@ -319,8 +319,8 @@ def readme():
             rate("own kernel"), gain(), share_of_limit(),
         ),
         (
-            "a network of {} %, on the same cores | **{:.2f} %** test accuracy after {:.1f} s of training, the mean of {} "
-            "seeds",
+            "a network of {} %, on the same cores | **{:.2f} %** test accuracy after {:.1f} s of training, the mean of "
+            "{} seeds",
             99, 100 - error("speed_amd_epyc_2_threads", "99 %"), in_race("train_seconds"),
             seeds("speed_amd_epyc_2_threads", "99 %"),
         ),
@@ -563,10 +563,14 @@ def records():
             rate("own kernel"), runs("speed_amd_epyc_2_threads", "batch 64")[0]["batch_size"], gain(),
             share_of_limit(),
         ),
-        ("How long from the files to {} %? d2l's LeNet with ReLU, {} epochs of AdamW", 99, WORDS[speed.RECIPE["epochs"]]),
+        (
+            "How long from the files to {} %? d2l's LeNet with ReLU, {} epochs of AdamW",
+            99, WORDS[speed.RECIPE["epochs"]],
+        ),
         (
             "| an all-reduce of {:.1f} ms a step for {:,} gradients, against {:.1f} ms of a step on one process |",
-            1e3 * in_parallel("all_reduce_seconds", "61706")[0], total(lenet.tutorial_lenet(), "parameters", (1, 28, 28)),
+            1e3 * in_parallel("all_reduce_seconds", "61706")[0],
+            total(lenet.tutorial_lenet(), "parameters", (1, 28, 28)),
             1e3 * in_parallel("step_seconds", "one process"),
         ),
         (
@@ -836,7 +840,10 @@ def speeds():
         ("One training example costs {:.2f} million operations", operations()),
         ("## Race to {} %", 99),
         ("{} lines make the whole step", round(len(text_of("experiments/train_lenet.cpp").splitlines()), -1)),
-        ("If loading took no time at all, {} % would be left", 100 - int(the(r"1 / \(1 - 0\.(\d)\)", "notebooks/07_speed.ipynb")) * 10),
+        (
+            "If loading took no time at all, {} % would be left",
+            100 - 10 * int(the(r"1 / \(1 - 0\.(\d)\)", "notebooks/07_speed.ipynb")),
+        ),
         ("Patarasuk and Yuan, {})", by_others("ring all-reduce")),
         (
             "step after step, {:,} times",

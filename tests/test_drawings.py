@@ -1,8 +1,8 @@
 """The drawings of the notebooks: what stands in them is what the numbers say."""
 
-import math
 import base64
 import io
+import math
 
 import matplotlib.pyplot as plt
 import pytest

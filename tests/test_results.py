@@ -183,7 +183,9 @@ def speed_runs(name):
 
 
 def data_parallel_runs(kind, seed):
-    found = dict.fromkeys(("backend", "threads_a_process", "largest_differences", "step_seconds", "all_reduce_seconds"), ANY)
+    found = dict.fromkeys(
+        ("backend", "threads_a_process", "largest_differences", "step_seconds", "all_reduce_seconds"), ANY
+    )
     given = {"processes": data_parallel.RUNS[kind][0], "settings": data_parallel.SETTINGS}
     return [found | given | {"load_mnist": data_parallel.LOAD}]
 
