@@ -52,7 +52,8 @@ class Kernel:
     WEIGHTS = {"0": (6, 1, 5, 5), "3": (16, 6, 5, 5), "7": (120, 400), "9": (84, 120), "11": (10, 84)}
 
     def __init__(self, net, data, adamw=None):
-        shown = [str(make()) for make in self.NETWORKS]
+        with torch.device("meta"):  # where first weights take no random numbers
+            shown = [str(make()) for make in self.NETWORKS]
         shapes = {name: tuple(parameter.shape) for name, parameter in net.named_parameters()}
         both = {f"{layer}.{part}": shape for layer, weights in self.WEIGHTS.items()
                 for part, shape in (("weight", weights), ("bias", weights[:1]))}  # fmt: skip

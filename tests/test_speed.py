@@ -156,8 +156,9 @@ def test_the_kernel_refuses_what_it_cannot_train(compiler):
     with pytest.raises(ValueError, match="not channels_last"):
         own_kernel.Kernel(tutorial_lenet().to(memory_format=torch.channels_last), (images, labels))
     net = tutorial_lenet()
-    before = copy.deepcopy(net.state_dict())
+    before, drawn = copy.deepcopy(net.state_dict()), torch.get_rng_state()
     kernel = own_kernel.Kernel(net, (images, labels))
+    assert torch.equal(torch.get_rng_state(), drawn), "no random numbers are taken"
     for places in ([[0, 10]], [[-1, 3]]):
         with pytest.raises(ValueError, match="are not all among 10 digits"):
             kernel.train(torch.tensor(places), torch.tensor([0.1]))
