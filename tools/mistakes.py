@@ -155,7 +155,6 @@ TEXT = [
     ("experiments/train_lenet.cpp", "t.done + step + 1", "step + 1", SPEED),
     ("experiments/train_lenet.cpp", "t.lrs[step]", "t.lrs[0]", SPEED),
     ("experiments/train_lenet.cpp", "            if (i) continue;\n", "", SPEED),
-    ("experiments/train_lenet.cpp", "std::min(LANES, t.batch_size - first)", "LANES", SPEED),
     ("experiments/train_lenet.cpp", "other < threads - 1; other++", "other < threads - 2; other++", SPEED),
     ("experiments/train_lenet.cpp", "return x < Lanes{} ? Lanes{} : x;", "return larger(x, Lanes{});", SPEED),
     ("experiments/own_kernel.py", "shown.max() <= 9", "shown.max() <= 10", SPEED),
