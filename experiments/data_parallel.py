@@ -16,6 +16,7 @@ comparison has no more: it stands for one device. The last section reckons with 
 import datetime
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -261,6 +262,22 @@ def best_devices(batch_size, compute_seconds, numbers, latency, bandwidth):
 # ------------------------------------------------------------------------------------------------ results
 
 
+def environment():
+    """Return what torchrun's processes get as their environment, where they all run on this machine.
+
+    gloo would ask which address this machine's name has, and on some, with macOS say, it has none: so it is told the
+    loopback interface. PyTorch for Windows lacks libuv, which torchrun takes if it is not told otherwise.
+    """
+    found = {"OMP_NUM_THREADS": "1"} | os.environ  # torchrun would set it, with a warning; steps() decides
+    interfaces = {name for _, name in socket.if_nameindex()}
+    loopback = [name for name in ("lo", "lo0") if name in interfaces]
+    if loopback:
+        found.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    if sys.platform == "win32":
+        found.setdefault("USE_LIBUV", "0")
+    return found
+
+
 def launch(processes, path):
     """Start `steps` in several processes by torchrun and wait for the file `path`.
 
@@ -268,8 +285,7 @@ def launch(processes, path):
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*torchrun, "-m", "experiments.data_parallel", "steps", str(path)]
-    environment = {"OMP_NUM_THREADS": "1"} | os.environ  # torchrun would set it, with a warning; steps() decides
-    subprocess.run(command, cwd=record.ROOT, env=environment, check=True, timeout=5 * PATIENCE)
+    subprocess.run(command, cwd=record.ROOT, env=environment(), check=True, timeout=5 * PATIENCE)
 
 
 def run(kind, seed, checkpoint):

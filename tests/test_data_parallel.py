@@ -166,3 +166,11 @@ def test_one_sentence_says_what_is_wrong_before_any_work(monkeypatch, arguments,
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(data_parallel.__file__, run_name="__main__")
     assert stop.value.code == sentence
+
+
+def test_gloo_is_told_the_loopback_interface_unless_the_user_names_one(monkeypatch):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo0"), (2, "en0")])
+    assert data_parallel.environment()["GLOO_SOCKET_IFNAME"] == "lo0"
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "en0")
+    assert data_parallel.environment()["GLOO_SOCKET_IFNAME"] == "en0"
