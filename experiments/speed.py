@@ -206,11 +206,11 @@ class Loop:
         self.optimizer = torch.optim.SGD(net.parameters(), lr=lr, fused=settings["fused"])
         if settings["loader"]:
             scale = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MNIST_MEAN,), (MNIST_STD,))])
-            self.dataset = MNIST(DATA, train=True, transform=scale, download=True)
+            dataset = MNIST(DATA, train=True, transform=scale, download=True)
             self.order = []  # of the epoch to come: the loader keeps its workers, and reads it anew
             workers = settings["workers"]
             self.loader = DataLoader(
-                self.dataset, batch_size, sampler=self.order, num_workers=workers, persistent_workers=workers > 0,
+                dataset, batch_size, sampler=self.order, num_workers=workers, persistent_workers=workers > 0,
                 pin_memory=workers > 0,
             )  # fmt: skip
         if settings["kernel"]:

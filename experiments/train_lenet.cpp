@@ -2,7 +2,7 @@
 //
 // A vector holds the same number of LANES digits: lane i belongs to digit i. So one instruction does the same for all
 // of them, and no map is too small. A thread takes LANES digits at a time through the network and back, whose numbers
-// meanwhile stay in its cache (half a megabyte). The gradients of the dense layers wait until the whole batch is
+// meanwhile stay in its cache. The gradients of the dense layers wait until the whole batch is
 // through; then each thread makes some rows of them and changes the weights at once.
 //
 // The vectors are the compiler's own (GCC, Clang): AVX-512, AVX2, SSE or NEON, whatever -march says. speed.py compiles
@@ -36,7 +36,7 @@ constexpr int MAPS1 = 6, SIDE1 = 28, POOLED1 = 14;  // C1 and S2
 constexpr int MAPS3 = 16, SIDE3 = 10, POOLED3 = 5;  // C3 and S4
 constexpr int IN5 = MAPS3 * POOLED3 * POOLED3, IN6 = 120, IN7 = 84, CLASSES = 10;
 // Sums that fit into the registers: maps at a time, the pixels of a row of C1, rows of a dense layer's gradients.
-constexpr int PAIR = MANY ? 2 : 1, PART = MANY ? 14 : 7, C3_MAPS = MANY ? 4 : 2, C1_MAPS = MANY ? 3 : 2;
+constexpr int PAIR = MANY ? 2 : 1, STRIP = MANY ? 14 : 7, C3_MAPS = MANY ? 4 : 2, C1_MAPS = MANY ? 3 : 2;
 constexpr int DENSE_ROWS = MANY ? 4 : 2, DENSE_SUMS = 12, CHAINS = MANY ? 24 : 12;
 
 constexpr int whole_vectors(int count) { return (count + 15) / 16 * 16; }
@@ -172,7 +172,7 @@ static float total(Lanes lanes) {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// out[o] = bias[o] + weights[o] . in, for the first whole T of them, of every T
+// out[o] = bias[o] + weights[o] . in, T of them at a time, whose sums stay in the registers.
 template <int OUT, int IN, int WIDE>
 static inline void dense(const Lanes* in, const float (&weights)[OUT][WIDE], const float* bias, Lanes* out) {
     constexpr int T = OUT % DENSE_SUMS ? OUT : DENSE_SUMS;
@@ -291,14 +291,14 @@ static void through(Work& s, const Weights& w, Batch& batch, const float* images
     for (int y = 0; y < SIDE1; y += 2)
         for (int o = 0; o < MAPS1; o += PAIR) {
             for (int row = y; row < y + 2; row++)
-                for (int part = 0; part < SIDE1; part += PART) {
-                    Lanes sums[PAIR][PART];
+                for (int part = 0; part < SIDE1; part += STRIP) {
+                    Lanes sums[PAIR][STRIP];
                     for (int m = 0; m < PAIR; m++)
                         for (Lanes& sum : sums[m]) sum = Lanes{} + w.b1[o + m];
                     for (int ky = 0; ky < K; ky++)
-                        convolve_row<PAIR, PART>(sums, s.image[row + ky] + part, w.w1[o] + ky * K, K * K);
+                        convolve_row<PAIR, STRIP>(sums, s.image[row + ky] + part, w.w1[o] + ky * K, K * K);
                     for (int m = 0; m < PAIR; m++)
-                        for (int x = 0; x < PART; x++) s.c1[o + m][row][part + x] = Activation::activate(sums[m][x]);
+                        for (int x = 0; x < STRIP; x++) s.c1[o + m][row][part + x] = Activation::activate(sums[m][x]);
                 }
             for (int m = o; m < o + PAIR; m++)
                 for (int x = 0; x < POOLED1; x++)
@@ -407,8 +407,8 @@ static void through(Work& s, const Weights& w, Batch& batch, const float* images
             for (int ky = 0; ky < K; ky++) {
                 Lanes sums[C1_MAPS][K] = {};
                 for (int row = 0; row < 2; row++)
-                    for (int part = 0; part < SIDE1; part += PART)
-                        weight_row<C1_MAPS, PART>(sums, s.d1[o][row] + part, 2 * SIDE1, s.image[y + row + ky] + part);
+                    for (int part = 0; part < SIDE1; part += STRIP)
+                        weight_row<C1_MAPS, STRIP>(sums, s.d1[o][row] + part, 2 * SIDE1, s.image[y + row + ky] + part);
                 for (int m = 0; m < C1_MAPS; m++)
                     for (int k = 0; k < K; k++) s.w1[o + m][ky * K + k] += sums[m][k];
             }
