@@ -1,9 +1,9 @@
 // Training LeNet on a CPU: forward, backward and update of all five layers, step after step, in one call from Python.
 //
 // A vector holds the same number of LANES digits: lane i belongs to digit i. So one instruction does the same for all
-// of them, and no map is too small. A thread takes LANES digits at a time through the network and back, whose numbers
-// meanwhile stay in its cache. The gradients of the dense layers wait until the whole batch is
-// through; then each thread makes some rows of them and changes the weights at once.
+// of them, and no map is too small. A thread takes LANES digits at a time through the network and back, a megabyte of
+// numbers with 16 lanes. The gradients of the dense layers wait until the whole batch is through; then each thread makes
+// some rows of them and changes the weights at once.
 //
 // The vectors are the compiler's own (GCC, Clang): AVX-512, AVX2, SSE or NEON, whatever -march says. speed.py compiles
 // this file and calls it; the order of the layers and of their weights is PyTorch's.
