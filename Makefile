@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # The repository is JupyterLab's root, so that links out of notebooks/ lead somewhere.
 FIRST := --LabApp.default_url=/lab/tree/notebooks/01_output_sizes.ipynb
-EXPERIMENTS := busy_machine, c3_tables, data_parallel, distilled_lenet, modern_lenet, original_1998, speed or tutorial_lenet
+EXPERIMENTS := busy_machine, c3_tables, data_parallel, distilled_lenet, modern_lenet, original_1998, refusal, speed or tutorial_lenet
 
 # With uv where it is there, else with pip: the same versions, each held against its hash.
 INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
@@ -19,7 +19,7 @@ INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN)
 export GOMP_SPINCOUNT ?= 1000
 export KMP_BLOCKTIME ?= 0
 
-.PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu gpu-wheels mutants address clean
+.PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu gpu-wheels page mutants address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -37,6 +37,7 @@ help:
 	@echo "                                (GPU_ARGS=\"tests 07_speed\" takes only these steps)"
 	@echo "make gpu-wheels                 the wheels that \`make gpu\` needs where PyTorch is, but neither Jupyter nor a registry"
 	@echo "                                (FOLDER=.whl GPU_PYTHON=3.12; GPU_HAS=\"requests pyyaml\": these are there too)"
+	@echo "make page                       make draw.html, the drawing pad as one file, of pad/ and three stored networks"
 	@echo "make mutants                    make mistakes on purpose and list those that no test notices (hours)"
 	@echo "make lock                       renew requirements.lock after a change of requirements.txt, with uv from PyPI"
 	@echo "                                (LOCK_ARGS=--upgrade takes newer versions of what is not pinned there)"
@@ -135,6 +136,9 @@ mutants: $(VENV)-mutants/installed
 	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(VENV)-mutants/bin/mutmut run
 	$(RUN) -m tools.mistakes
 	$(VENV)-mutants/bin/python -m tools.mutants
+
+page: $(VENV)/installed
+	$(RUN) -m tools.page
 
 address: $(VENV)/installed
 	$(RUN) -m tools.repository_address $(URL)

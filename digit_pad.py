@@ -1,27 +1,35 @@
-"""The drawing pad of notebook 08: strokes become a digit as MNIST has them, and a view of LeNet-5 reading it.
+"""The drawing pad of notebook 08: strokes become a digit as MNIST has them, and LeNet-5 reads it in the browser.
 
-prepare() and network_input() turn strokes into an image, layer_activations() runs the 1998 network on it, LayerView
-draws what it finds as one picture, and DigitPad is the widget that brings them together.
+prepare() and network_input() turn strokes into an image, layer_activations() runs a network on it: the references for
+the JavaScript in pad/, in which the pad does the same by itself. DigitPad is the widget.
 """
 
 import base64
+import copy
 import io
-from pathlib import Path
+import math
+import re
 
 import anywidget
 import numpy as np
 import torch
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
+from torch import nn
 
-from lenet import C3_TABLE, LeNet5
-from lenet_data import as_images, centred, describe, fitted
-from lenet_utils import COLOURS
+from lenet import LeNet5
+from lenet_data import ROOT, as_images, describe, unwrapped
+from lenet_pictures import BOX, centred
+from lenet_utils import COLOURS, weights_bytes
 
-SIDE = 280  # of the pad: ten of its units are a pixel of MNIST
-PEN = 26  # width of the line, as wide for its height as the lines of MNIST's training digits are on average
-MOST_POINTS = 20_000  # of a drawing, some minutes of scribbling; to draw them takes Python half a second
+SIDE = 280  # of the pad, in units
+PEN = 26  # width of the line where ten units are a pixel: as the lines of MNIST's training digits are on average
+LEAST = 13  # units: a drawing no larger is a dot
+MOST_POINTS = 20_000  # of a drawing, some minutes of scribbling; to draw them takes Python a second
 NOTHING = "draw a digit"
+# A network refuses a digit farther than this from every bitmap, or with a smaller largest probability: the limits at
+# which 2 % of the validation digits are refused by networks that have not seen them (results/refusal.json).
+LIMITS = {"LeNet5()": 12.1, "modern_lenet()": 0.83, "tutorial_lenet()": 0.77}
 
 
 # ------------------------------------------------------------------------------------- strokes to an image
@@ -30,15 +38,26 @@ NOTHING = "draw a digit"
 def prepare(strokes):
     """Return the drawing `strokes` as MNIST would have it, uint8 [28, 28] (ink 255), or None if it is no drawing.
 
-    strokes: a list of strokes, each a list of points [x, y] in the pad's units, 0 to SIDE, y downwards. The longer side
-    of the inked box becomes 20 pixels, grey levels are shares of ink, and the box is moved by whole pixels until its
-    centre of mass lies at pixel (14, 14), or as near as the image's border lets it come. An empty pad, or a dot no
-    larger than two widths of the pen, is no drawing. Raises ValueError as check_strokes does.
+    strokes: a list of strokes, each a list of points [x, y] in the pad's units, 0 to SIDE on the pad, y downwards; what
+        lies more than SIDE beside it is moved to there.
+
+    The drawing is scaled until its longer side, ink and all, is 200 units, and only then inked, with a line of PEN
+    units; every 10 x 10 units become a pixel of the box of 20 x 20, its grey level their share of ink. The box is moved
+    by whole pixels until its centre of mass lies at pixel (14, 14), or as near as the image's border lets it come. An
+    empty pad, or a dot no larger than LEAST units, is no drawing. Raises ValueError as check_strokes does.
     """
-    strokes = [np.array(stroke).clip(0, SIDE) for stroke in check_strokes(strokes)]
-    if not strokes or np.ptp(np.concatenate(strokes), axis=0).max() < PEN:
+    strokes = [np.array(stroke, float).clip(-SIDE, 2 * SIDE) for stroke in check_strokes(strokes)]
+    if not strokes:
         return None
-    return centred(fitted(_ink(strokes)))
+    points = np.concatenate(strokes)
+    low, high = points.min(axis=0), points.max(axis=0)
+    longer = (high - low).max()
+    if longer <= LEAST:
+        return None
+    fine = 10 * BOX
+    ink = _ink([(stroke - (low + high) / 2) * ((fine - PEN) / longer) + fine / 2 for stroke in strokes], fine)
+    counts = ink.reshape(BOX, 10, BOX, 10).sum(axis=(1, 3))
+    return centred(((255 * counts + 50) // 100).astype(np.uint8))
 
 
 def check_strokes(strokes):
@@ -76,15 +95,21 @@ def _is_list(value):
     return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
-def _ink(strokes):
-    """Return what the pen leaves on the pad, a grey picture of SIDE x SIDE (ink 255)."""
-    picture = Image.new("L", (SIDE, SIDE))
-    draw, radius = ImageDraw.Draw(picture), PEN / 2
+def _ink(strokes, side):
+    """Return which units of side x side a pen of PEN units inks: those whose middle is within PEN / 2 of a line."""
+    ink, radius = np.zeros((side, side), bool), PEN / 2
     for stroke in strokes:
-        draw.line(stroke.ravel().tolist(), fill=255, width=PEN)
-        for x, y in stroke:
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
-    return picture
+        ends = stroke[1:] if len(stroke) > 1 else stroke
+        for (ax, ay), (bx, by) in zip(stroke, ends, strict=False):
+            dx, dy = bx - ax, by - ay
+            left, top = (max(0, math.floor(min(ends) - radius)) for ends in ((ax, bx), (ay, by)))
+            right, bottom = (min(side, math.ceil(max(ends) + radius)) for ends in ((ax, bx), (ay, by)))
+            x, y = np.arange(left, right) + 0.5 - ax, (np.arange(top, bottom) + 0.5 - ay)[:, None]
+            length2 = dx * dx + dy * dy
+            along = ((x * dx + y * dy) / length2).clip(0, 1) if length2 > 0 else 0.0
+            off_x, off_y = x - along * dx, y - along * dy
+            ink[top:bottom, left:right] |= off_x * off_x + off_y * off_y <= radius * radius
+    return ink
 
 
 def network_input(digit):
@@ -107,19 +132,70 @@ def network_input(digit):
 
 
 def layer_activations(net, images):
-    """Return every layer's activations in the LeNet5 `net` for `images` [N, 1, 32, 32], in a dict by the layer's name.
+    """Return every layer's activations in `net` for `images`, as it takes them ([N, 1, 32, 32], say), by layer.
 
-    "input" holds the images, "c1" to "f6" what comes out of the squashing function ([N, maps, side, side]; f6 [N, 84]),
-    "output" the distances [N, 10].
+    net: a LeNet5, modern_lenet or tutorial_lenet, in evaluation mode. "input" holds the images, "c1" to "f6" what comes
+    out of the activation, or of pooling where none follows ([N, maps, side, side]; c5 [N, 120, 1, 1] in a LeNet5 and
+    [N, 120] else, f6 [N, 84]), "output" the distances or logits [N, 10]. Raises ValueError for another network.
     """
+    kind = network_kind(net)
     activations = {"input": images}
     with torch.no_grad():
-        for name in ("c1", "s2", "c3", "s4", "c5"):
-            *_, before = activations.values()
-            activations[name] = net.squash(getattr(net, name)(before))
-        activations["f6"] = net.squash(net.f6(activations["c5"].flatten(1)))
-        activations["output"] = net.output(activations["f6"])
+        if kind == "LeNet5()":
+            for name in ("c1", "s2", "c3", "s4", "c5"):
+                *_, before = activations.values()
+                activations[name] = net.squash(getattr(net, name)(before))
+            activations["f6"] = net.squash(net.f6(activations["c5"].flatten(1)))
+            activations["output"] = net.output(activations["f6"])
+            return activations
+        ends = dict(zip(TUTORIAL_ENDS, LAYERS, strict=True)) if kind == "tutorial_lenet()" else None
+        for key, layer in net.named_children():
+            images = layer(images)
+            if ends is None or key in ends:
+                activations[ends[key] if ends else key] = images
     return activations
+
+
+LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6", "output")
+TUTORIAL_ENDS = ("1", "2", "4", "5", "8", "10", "11")  # its layers that are the last of c1, s2, ...
+
+
+def network_kind(net):
+    """Return the name of a network that the pad shows, "LeNet5()" say; ValueError, with what it is, for others."""
+    kind = "LeNet5()" if isinstance(net, LeNet5) else getattr(net, "network", None)
+    if not isinstance(net, nn.Module) or kind not in LIMITS:
+        found = kind if isinstance(kind, str) else describe(net)
+        raise ValueError(f"The pad shows LeNet5(), modern_lenet() and tutorial_lenet(), not {found}.")
+    return kind
+
+
+def read(net, digit):
+    """Return what `net` reads: the class, how sure it is, whether it takes the digit for one, and all activations.
+
+    digit: uint8 [28, 28], ink 255. How sure: the squared distance to the nearest bitmap (LeNet5), or the largest
+    softmax probability. It takes for a digit what keeps the limit of its kind in LIMITS. Raises ValueError.
+    """
+    kind = network_kind(net)
+    images = network_input(digit)
+    if kind == "tutorial_lenet()":
+        images = as_images(digit[None], size=28)
+    weights = next(net.parameters())
+    modes = [(module, module.training) for module in net.modules()]
+    # One digit is too little to share between threads, and they wait long for each other on a busy machine.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        activations = layer_activations(net.eval(), images.to(weights))
+    finally:
+        torch.set_num_threads(threads)
+        for module, mode in modes:
+            module.training = mode
+    output = activations["output"][0]
+    if kind == "LeNet5()":
+        best, sure = output.argmin().item(), output.min().item()
+        return best, sure, sure <= LIMITS[kind], activations
+    best, sure = output.argmax().item(), output.softmax(dim=0).max().item()
+    return best, sure, sure >= LIMITS[kind], activations
 
 
 def _ramp(colours):
@@ -129,173 +205,145 @@ def _ramp(colours):
     return np.stack([np.interp(at, range(len(stops)), stops[:, i]) for i in range(3)], axis=1).round().astype(np.uint8)
 
 
-SIGNED = _ramp([COLOURS["train"], "#FFFFFF", COLOURS["test"]])  # activations from -1.7159 to 1.7159
-INK = _ramp(["#FFFFFF", "#000000"])  # the input, from -0.1 to 1.175
+SIGNED = _ramp([COLOURS["train"], "#FFFFFF", COLOURS["test"]])  # activations, 0 in the middle
+INK = _ramp(["#FFFFFF", "#000000"])  # the input
 
 
-class LayerView:
-    """Draws all layers of a LeNet5 as one picture: 660 x 516 units, each two pixels wide and high.
+def layers_picture(activations, answer):
+    """Return all layers as a picture, PNG, bytes, of 660 x 350 pixels: the pad where no browser draws it.
 
-        view = LayerView(net)
-        png, answer = view(digit)        # a uint8 [28, 28], or None for an empty pad
-
-    Blue is below 0, orange above, white is 0. Under C1 the connection table stands between the maps of S2, a row each,
-    and those of C3, a column each. F6 is drawn as 7 x 12 units next to the ten bitmaps, with the distance to each below
-    it. What no digit changes is drawn once.
+    activations: of one image, as layer_activations returns them, or None. answer: text, written above. A row a layer,
+    each coloured up to its largest value; F6 is 7 x 12.
     """
-
-    width, height, pixels = 660, 516, 2
-
-    def __init__(self, net):
-        if not isinstance(net, LeNet5):
-            raise ValueError(f"LayerView draws the layers of a LeNet5, not of {describe(net)}.")
-        self.net = net
-        self.fonts = {size: ImageFont.load_default(size * self.pixels) for size in (11, 13, 72)}
-        self.places = {"input": (2, 18, 3)}  # of each map: x, y, size of a cell
-        self.places |= {("c1", i): (112 + 62 * i, 18, 2) for i in range(6)}
-        self.places |= {("s2", i): (2, 144 + 32 * i, 2) for i in range(6)}
-        self.places |= {("c3", i): (52 + 38 * i, 338, 3) for i in range(16)}
-        self.places |= {("s4", i): (52 + 38 * i, 372, 6) for i in range(16)}
-        self.places |= {"c5": (52, 410, 5), "f6": (52, 432, 5)}
-        self.places |= {("bitmap", i): (108 + 55 * i, 432, 5) for i in range(10)}
-        self.ground = self._ground()
-
-    def __call__(self, digit):
-        """Return the view of `digit` (uint8 [28, 28] or None) as PNG, bytes, and the answer in words."""
-        if digit is None:
-            return self._finish(self.ground.copy(), NOTHING, None), NOTHING
-        # One digit is too little to share between threads, and they wait long for each other on a busy machine.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            activations = layer_activations(self.net, network_input(digit))
-        finally:
-            torch.set_num_threads(threads)
-        canvas = np.array(self.ground)
-        self._paint(canvas, "input", activations["input"][0, 0], INK, -0.1, 1.175)
-        for name in ("c1", "s2", "c3", "s4"):
-            for number, cells in enumerate(activations[name][0]):
-                self._paint(canvas, (name, number), cells)
-        self._paint(canvas, "c5", activations["c5"].view(1, 120))
-        self._paint(canvas, "f6", activations["f6"].view(12, 7))
-        distances = activations["output"][0]
-        answer = f"reads {distances.argmin().item()}"
-        return self._finish(Image.fromarray(canvas), answer, distances.tolist()), answer
-
-    def _paint(self, canvas, place, cells, ramp=SIGNED, low=-1.7159, high=1.7159):
-        x, y, size = (self.pixels * number for number in self.places[place])
-        shades = ((cells.numpy() - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
-        picture = ramp[shades].repeat(size, axis=0).repeat(size, axis=1)
-        canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-
-    def _write(self, draw, x, y, text, size=11, anchor="la", colour="#404040"):
-        draw.text((self.pixels * x, self.pixels * y), text, colour, self.fonts[size], anchor)
-
-    def _ground(self):
-        """Return what is the same for every digit: names, frames, the table and the bitmaps."""
-        canvas = np.full((self.pixels * self.height, self.pixels * self.width, 3), 255, np.uint8)
-        for number, bitmap in enumerate(self.net.output.bitmaps):
-            self._paint(canvas, ("bitmap", number), bitmap.view(12, 7))
-        ground = Image.fromarray(canvas)
-        draw = ImageDraw.Draw(ground)
-        sides = {"input": (32, 32), "c1": (28, 28), "s2": (14, 14), "c3": (10, 10), "s4": (5, 5),
-                 "c5": (120, 1), "f6": (7, 12), "bitmap": (7, 12)}  # fmt: skip
-        for place, (x, y, size) in self.places.items():
-            across, down = sides[place if isinstance(place, str) else place[0]]
-            corners = (x - 0.5, y - 0.5, x + size * across, y + size * down)
-            draw.rectangle([self.pixels * number for number in corners], outline="#B0B0B0")
-        for text, x, y in (
-            ("input 32 x 32", 2, 2), ("C1: 6 maps of 28 x 28", 112, 2), ("S2: 6 of 14 x 14", 2, 127),
-            ("the dots show which maps of S2 (rows) each map of C3 (columns) sees", 112, 127),
-            ("C3", 16, 346), ("S4", 16, 380), ("C5", 16, 406), ("F6", 16, 455), ("distance", 52, 498),
-            ("activations: blue below 0, orange above", 112, 82),
-        ):  # fmt: skip
-            self._write(draw, x, y, text)
-        for i, row in enumerate(C3_TABLE):
-            for j, connected in enumerate(row.tolist()):
-                x, y = 2 * (52 + 38 * i + 15), 2 * (144 + 32 * j + 14)
-                radius = 10 if connected else 2
-                draw.ellipse((x - radius, y - radius, x + radius, y + radius), "#404040" if connected else "#C8C8C8")
-        return ground
-
-    def _finish(self, picture, answer, distances):
-        """Write the answer, and the distances if there are any, into the picture; return it as PNG."""
-        draw = ImageDraw.Draw(picture)
-        if distances is None:
-            self._write(draw, 574, 44, answer, 13, "mm")
-        else:
-            best = min(distances)
-            self._write(draw, 574, 56, answer.split()[-1], 72, "mm", COLOURS["test"])
-            for digit, distance in enumerate(distances):
-                colour = COLOURS["test"] if distance == best else "#404040"
-                self._write(draw, 108 + 55 * digit + 17, 498, f"{distance:.1f}", 11, "ma", colour)
-        png = io.BytesIO()
-        picture.save(png, "PNG", compress_level=1)
-        return png.getvalue()
+    canvas = Image.new("RGB", (660, 350), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    draw.text((8, 6), answer, "#404040", font)
+    if activations:
+        y = 30
+        for name, size in {"input": 2, "c1": 2, "s2": 2, "c3": 3, "s4": 4, "c5": 4, "f6": 4}.items():
+            values = activations[name][0].cpu().float().numpy()
+            maps = values.reshape((1, 12, 7) if name == "f6" else (1, 1, 120) if name == "c5" else values.shape)
+            low, high = (
+                (values.min(), values.max()) if name == "input" else (-np.abs(values).max(), np.abs(values).max())
+            )
+            shades = ((maps - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
+            pictures = (INK if name == "input" else SIGNED)[shades].repeat(size, axis=1).repeat(size, axis=2)
+            draw.text((8, y), name.upper() if name != "input" else name, "#404040", font)
+            for i, picture in enumerate(pictures):
+                canvas.paste(Image.fromarray(picture), (60 + i * (picture.shape[1] + 5), y))
+            y += max(pictures.shape[1] + 7, 20)
+    png = io.BytesIO()
+    canvas.save(png, "PNG")
+    return png.getvalue()
 
 
 # ------------------------------------------------------------------------------------------------ the widget
 
+PAD = ROOT / "pad"
+MODULES = ("pictures.js", "network.js", "words.js", "view.js", "pad.js")
+
+
+def javascript():
+    """Return the pad's program as one module: those of pad/, without their imports and exports but the last's."""
+    texts = [(PAD / name).read_text(encoding="utf-8") for name in MODULES]
+    return re.sub(r"^(import .*?;\n|export (?!default))", "", "\n".join(texts), flags=re.MULTILINE)
+
 
 class DigitPad(anywidget.AnyWidget):
-    """A pad to draw a digit on with the mouse, a finger or a pen, beside a picture that follows every stroke.
+    """A pad to draw a digit on with the mouse, a finger or a pen, or to drop a picture on, and the networks reading it.
 
-    look: called with the prepared digit (uint8 [28, 28], or None for an empty pad) after every change; returns a PNG,
-        bytes, and an answer, text: a LayerView, say. strokes: a drawing to begin with, as prepare() takes it.
+    networks: a LeNet5, modern_lenet or tutorial_lenet, or a dict of some by name; the pad runs copies of them, in the
+        browser. strokes: a drawing to begin with, as prepare() takes it. language: of the pad, "en" or "zh".
 
-    `strokes` (plain lists, set them anew to change the drawing), `digit` and `answer` hold the present state. Anything
-    but strokes is refused with a TraitError, and all three stay as they are. Ctrl+Z takes back the last stroke, Delete
-    or Backspace erases all. A stored notebook, and any page without a kernel, shows the picture alone.
+    `strokes` (plain lists) is the drawing, `digit` (uint8 [28, 28], or None for an empty pad) what the networks read,
+    be it drawn or from a picture; set one of them to change what is on the pad, and observe "drawing" to follow it.
+    `answer` and `activations` (a dict by network and layer) are what PyTorch makes of the digit. Anything but strokes
+    and digits is refused with a TraitError, and all stays as it is. A stored notebook shows a picture.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = """
-    .digit-pad { display: flex; flex-wrap: wrap; gap: 16px; color: inherit; }
-    .digit-pad-left { width: 224px; display: flex; flex-direction: column; gap: 8px; }
-    .digit-pad canvas { width: 224px; height: 224px; box-sizing: border-box; background: white; cursor: crosshair;
-        border: 1px solid #808080; border-radius: 4px; touch-action: none; }
-    .digit-pad button { margin-right: 8px; padding: 4px 14px; font: inherit; color: inherit; background: transparent;
-        border: 1px solid currentColor; border-radius: 4px; cursor: pointer; }
-    .digit-pad :focus-visible { outline: 3px solid #0072B2; outline-offset: 1px; }
-    .digit-pad output { font-size: 20px; }
-    .digit-pad img { flex: 1 1 480px; min-width: 0; max-width: 660px; height: auto; align-self: flex-start;
-        background: white; }
-    """
+    _esm = javascript()
+    _css = PAD / "pad.css"
     # ipywidgets 7 would display by this method, and leave the picture for pages without a kernel out.
     _ipython_display_ = None
 
-    side = traitlets.Int(SIDE, read_only=True).tag(sync=True)
-    pen = traitlets.Int(PEN, read_only=True).tag(sync=True)
-    strokes = traitlets.TraitType([]).tag(sync=True, echo_update=False)
-    picture = traitlets.Bytes().tag(sync=True)
-    answer = traitlets.Unicode().tag(sync=True)
+    _files = traitlets.List().tag(sync=True)
+    limits = traitlets.Dict(LIMITS, read_only=True).tag(sync=True)
+    language = traitlets.Enum(("en", "zh")).tag(sync=True)
+    # Strokes, or the 784 bytes of a digit that was no drawing.
+    drawing = traitlets.TraitType([]).tag(
+        sync=True,
+        echo_update=False,
+        from_json=lambda value, _: bytes(value) if isinstance(value, memoryview) else value,
+    )
 
-    def __init__(self, look, strokes=()):
-        self.look = look
-        super().__init__(strokes=strokes)
+    def __init__(self, networks, strokes=(), language="en"):
+        if isinstance(networks, nn.Module):
+            networks = {network_kind(unwrapped(networks)).removesuffix("()"): networks}
+        if not isinstance(networks, dict) or not networks or not all(isinstance(name, str) for name in networks):
+            raise ValueError(f"networks must be a network, or a dict of some by name, not {describe(networks)}.")
+        for net in networks.values():
+            network_kind(unwrapped(net))
+        self.networks = {name: copy.deepcopy(unwrapped(net)).float().cpu().eval() for name, net in networks.items()}
+        files = [{"name": name, "weights": weights_bytes(net)} for name, net in self.networks.items()]
+        super().__init__(_files=files, drawing=strokes, language=language)
 
-    @traitlets.validate("strokes")
-    def _read(self, proposal):
-        """Read a drawing before it becomes the present one: strokes, digit, picture and answer change together."""
+    @traitlets.validate("drawing")
+    def _check(self, proposal):
+        drawing = proposal["value"]
         try:
-            strokes = check_strokes(proposal["value"])
+            if not isinstance(drawing, bytes) or len(drawing) != 784:
+                return check_strokes(drawing)
+            network_input(np.frombuffer(drawing, np.uint8).reshape(28, 28))
+            return drawing
         except ValueError as error:
             raise traitlets.TraitError(str(error)) from None  # the one error after which a widget takes a change back
-        digit = prepare(strokes)
-        try:
-            seen = self.look(digit)
-        except Exception as error:
-            raise traitlets.TraitError(f"look cannot read this drawing ({type(error).__name__}: {error}).") from error
-        if not isinstance(seen, tuple) or [type(part) for part in seen] != [bytes, str]:
-            raise traitlets.TraitError(f"look must return a PNG, bytes, and an answer, text; it gave {describe(seen)}.")
-        self.digit, (self.picture, self.answer) = digit, seen
-        return strokes
+
+    @property
+    def strokes(self):
+        return [] if isinstance(self.drawing, bytes) else self.drawing
+
+    @strokes.setter
+    def strokes(self, strokes):
+        self.drawing = strokes
+
+    @property
+    def digit(self):
+        if isinstance(self.drawing, bytes):
+            return np.frombuffer(self.drawing, np.uint8).reshape(28, 28).copy()
+        return prepare(self.drawing)
+
+    @digit.setter
+    def digit(self, digit):
+        if digit is not None:
+            try:
+                network_input(digit)
+            except ValueError as error:
+                raise traitlets.TraitError(str(error)) from None
+        self.drawing = [] if digit is None else np.asarray(digit).tobytes()
+
+    @property
+    def activations(self):
+        digit = self.digit
+        return {name: None if digit is None else read(net, digit)[3] for name, net in self.networks.items()}
+
+    @property
+    def answer(self):
+        digit = self.digit
+        if digit is None:
+            return NOTHING
+        answers = []
+        for name, net in self.networks.items():
+            best, _, taken, _ = read(net, digit)
+            answers.append(f"{name} reads {best}" if taken else f"{name} sees no digit")
+        return "; ".join(answers)
 
     def __repr__(self):
         return f"DigitPad: {self.answer}"
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
-        data["image/png"] = base64.b64encode(self.picture).decode()
-        size = {"width": LayerView.width, "height": LayerView.height}
-        return data, metadata | {"image/png": size | {"alt": f"The network's layers: {self.answer}"}}
+        picture = layers_picture(next(iter(self.activations.values())), self.answer)
+        data["image/png"] = base64.b64encode(picture).decode()
+        width, height = Image.open(io.BytesIO(picture)).size
+        alt = f"The network's layers: {self.answer}"
+        return data, metadata | {"image/png": {"width": width, "height": height, "alt": alt}}

@@ -1,4 +1,4 @@
-"""Digits: the files of MNIST, a reader's own picture, and the gate that images and labels pass before any work.
+"""Digits: the files of MNIST, and the gate that images and labels pass before any work.
 
 lenet_utils passes the public names on.
 """
@@ -13,14 +13,12 @@ import secrets
 import tempfile
 import urllib.error
 import urllib.request
-import warnings
 from itertools import chain
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import nn
 from torch.nn import functional as F
 from torchvision.datasets import MNIST
@@ -33,8 +31,6 @@ DATA = ROOT / "data"
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 # The 1998 paper's scaling (section II.B).
 BACKGROUND, FOREGROUND = -0.1, 1.175
-
-BOX, CENTRE = 20, 14  # MNIST's digits fill a box of 20 pixels; their centre of mass lies at pixel (14, 14), from 0
 
 
 # --------------------------------------------------------------------------------------------- files
@@ -218,126 +214,6 @@ def scale_(grey, scaling):
 def epoch_order(count, seed, epoch):
     """Return the order of `count` digits in an epoch, int64 [count]: the same for the same (seed, epoch) everywhere."""
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
-
-
-def prepare_image(picture):
-    """Return a picture of one digit, a photograph say, as MNIST would have it: uint8 [28, 28], ink 255 on 0.
-
-    picture: a path, a PIL image, or an array [height, width] or [height, width, 3 or 4]: uint8 from 0 to 255, or float
-        from 0 to 1. Dark ink on light paper or light ink on dark, of any size, on uneven light.
-
-    Grey; paper, found as what lies around the ink, taken off; ink kept where it stands out by half as much as the most;
-    specks left out; then the box and the centre of mass as prepare() in digit_pad.py has them. Raises ValueError, with
-    what was found, for anything else and for a picture in which nothing stands out.
-    """
-    grey = _grey(picture)
-    # 250 pixels a side show all that 20 need, and the steps below take a moment whatever the camera.
-    grey.thumbnail((250, 250), Image.Resampling.BOX)
-    levels = np.asarray(grey, dtype=float)
-    if min(levels.shape) < 8:
-        raise ValueError(f"A picture of a digit needs at least 8 pixels a side once it is small, not {levels.shape}.")
-    edge = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
-    dark_ink = np.median(edge) - levels.min() > levels.max() - np.median(edge)
-    ink = _paper(levels) - levels if dark_ink else levels + _paper(-levels)
-    noise = np.median(ink)  # of the paper, most of the picture
-    ink = (ink - noise).clip(0, None)
-    most = np.sort(ink, axis=None)[-20]  # a small digit on a large page has few pixels
-    if most < max(25, 3 * noise):
-        raise ValueError("No digit stands out in this picture: the ink must differ from the paper around it.")
-    ink = (255 * (ink / most).clip(0, 1)).astype(np.uint8)
-    ink[~_strokes(ink)] = 0
-    return centred(fitted(Image.fromarray(ink)))
-
-
-def _grey(picture):
-    """Return `picture`, a path, PIL image or array, as a grey PIL image of its own."""
-    if isinstance(picture, np.ndarray):
-        picture = _from_array(picture)
-    is_path = isinstance(picture, (str, os.PathLike))
-    if not is_path and not isinstance(picture, Image.Image):
-        raise ValueError(f"A picture must be a path, a PIL image or a numpy array, not {describe(picture)}.")
-    name = user_path(picture) if is_path else "This picture"
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of a large picture, or of what a camera wrote beside it
-            with Image.open(name) if is_path else contextlib.nullcontext(picture) as opened:
-                return _flat(ImageOps.exif_transpose(opened))
-    except FileNotFoundError:
-        raise ValueError(f"There is no picture {name}.") from None
-    except Exception as error:  # PIL has many kinds for what it cannot read
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"{name} cannot be read as a picture ({reason}).") from None
-
-
-def _flat(picture):
-    """Return a PIL image in grey; what is transparent becomes white paper."""
-    if 0 in picture.size:
-        raise ValueError("it has no pixels")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode.startswith(("I", "F")):  # 16 bits a pixel, or floats: PIL would cut them off at 255
-        levels = np.asarray(picture, dtype=float)
-        if not np.isfinite(levels).all():
-            raise ValueError("it has pixels that are nan or infinite")
-        levels = levels - levels.min()
-        picture = Image.fromarray((levels * (255 / (levels.max() or 1))).astype(np.uint8))
-    return picture.convert("L")
-
-
-def _from_array(array):
-    """Return an array, uint8 or float from 0 to 1, [height, width] or [height, width, 3 or 4], as a PIL image."""
-    grey_or_colour = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if not grey_or_colour or 0 in array.shape:
-        raise ValueError(f"A picture must be [height, width] or [height, width, 3 or 4], not {list(array.shape)}.")
-    if array.dtype.kind == "f":
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise ValueError(
-                f"A picture of floats must lie between 0 and 1; this one runs from {array.min()} to {array.max()}."
-            )
-        array = (255 * array).round().astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise ValueError(f"A picture must be uint8 from 0 to 255 or float from 0 to 1, not {array.dtype}.")
-    return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _paper(levels):
-    """Return the level of the paper under each pixel: the lightest near it, smoothed (a closing wider than a pen)."""
-    from scipy import ndimage  # here, because it takes a while and only pictures need it
-
-    size = max(levels.shape) // 4
-    return ndimage.gaussian_filter(ndimage.grey_closing(levels, size=(size, size)), size / 4)
-
-
-def _strokes(ink):
-    """Return where the digit is: connected parts of `ink` that are not specks, with the grey around them."""
-    from scipy import ndimage
-
-    parts, count = ndimage.label(ink > 127, structure=np.ones((3, 3)))
-    sizes = ndimage.sum_labels(np.ones_like(parts), parts, range(1, count + 1))
-    large = 1 + np.flatnonzero(sizes > 0.1 * sizes.max())
-    if len(large) > 8:
-        raise ValueError(f"This picture has {len(large)} separate parts of ink: cut it to one digit.")
-    kept = np.isin(parts, large)
-    return ndimage.binary_dilation(kept, iterations=2) & (ink > 25)
-
-
-def fitted(picture):
-    """Return the inked part of a grey PIL image, uint8 [20, 20]: its longer side 20 pixels, the other scaled alike."""
-    left, top, right, bottom = picture.getbbox()
-    side = max(right - left, bottom - top)
-    left, top = (left + right - side) // 2, (top + bottom - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((BOX, BOX), Image.Resampling.BOX))
-
-
-def centred(box):
-    """Return an image [28, 28] with `box` [20, 20] in it, its centre of mass at pixel (14, 14) where there is room."""
-    ys, xs = np.mgrid[:BOX, :BOX]
-    corner = (CENTRE - round((box * steps).sum() / box.sum()) for steps in (ys, xs))
-    top, left = (min(max(start, 0), 28 - BOX) for start in corner)
-    digit = np.zeros((28, 28), np.uint8)
-    digit[top : top + BOX, left : left + BOX] = box
-    return digit
 
 
 # --------------------------------------------------------------------------------------------- the gate

@@ -1,7 +1,7 @@
 """What the LeNet-5 notebooks share: claims, training, evaluation, saved weights.
 
-The networks are in lenet.py, the digits in lenet_data.py, the exercises' answers in lenet_exercises.py, the figures in
-lenet_figures.py; their names can be had from here too.
+The networks are in lenet.py, the digits in lenet_data.py, a reader's own pictures in lenet_pictures.py, the exercises'
+answers in lenet_exercises.py, the figures in lenet_figures.py; their names can be had from here too.
 """
 
 import hashlib
@@ -38,7 +38,6 @@ from lenet_data import ROOT
 from lenet_data import as_images as as_images
 from lenet_data import epoch_order as epoch_order
 from lenet_data import load_mnist as load_mnist
-from lenet_data import prepare_image as prepare_image
 from lenet_data import scale_ as scale_
 from lenet_exercises import check as check
 from lenet_figures import COLOURS as COLOURS
@@ -51,6 +50,9 @@ from lenet_figures import explore as explore
 from lenet_figures import label_curves as label_curves
 from lenet_figures import show_images as show_images
 from lenet_figures import use_plot_style as use_plot_style
+from lenet_pictures import picture_steps as picture_steps
+from lenet_pictures import prepare_image as prepare_image
+from lenet_pictures import prepare_row as prepare_row
 
 # -------------------------------------------------------------------------------- set-up, claims, records
 
@@ -320,10 +322,15 @@ def save_weights(net, path):
     A network inside torch.compile or DataParallel is saved as the network itself. Raises an OSError that says why the
     file cannot be written, ValueError for what is no network or has lazy layers that never ran.
     """
+    lenet_data.write_whole(path, weights_bytes(net))
+
+
+def weights_bytes(net):
+    """Return what save_weights writes, bytes. Raises ValueError as it does."""
     net = _network(net)
     # Cloned, because tied weights share their memory and the format stores each name by itself.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
-    lenet_data.write_whole(path, safetensors.torch.save(tensors, metadata={"network": _network_name(net)}))
+    return safetensors.torch.save(tensors, metadata={"network": _network_name(net)})
 
 
 def load_weights(net, path):

@@ -429,6 +429,40 @@ def students():
     return [(piece, seeds("distilled_lenet_choices", kinds[0]), *means[:2], warm, means[2])]
 
 
+def refusals():
+    """Return the rows of the limits at which networks refuse."""
+    kinds = ("1998", "tutorial", "modern")
+    found = {kind: runs("refusal", kind) for kind in kinds}
+    limits = [statistics.median(run["limits"]["2 %"] for run in found[kind]) for kind in kinds]
+    refused = [statistics.mean(run["test_refused"] for run in found[kind]) / images("t10k") * 100 for kind in kinds]
+    left = [
+        statistics.mean(100 * run["test_errors_kept"] / (images("t10k") - run["test_refused"]) for run in found[kind])
+        for kind in kinds
+    ]
+    short, long = (
+        statistics.mean(run["train_seconds"] / 60 for kind in of for run in found[kind])
+        for of in (kinds[:2], kinds[2:])
+    )
+    share = the(r"SHARES = {\"(\d+) %", "experiments/refusal.py")
+    return [
+        (
+            "trained on the first {:,} digits, refuse {} % of the other {:,}?",
+            images("train") - validation(), share, validation(),
+        ),
+        (
+            "Medians of {}, {} and {} seeds: above a squared distance of {:.1f} to the nearest bitmap (1998), below a "
+            "largest softmax probability of {:.3f} (tutorial) or {:.3f} (modern).",
+            *(seeds("refusal", kind) for kind in kinds), *limits,
+        ),
+        (
+            "refuse {:.1f} %, {:.1f} % and {:.1f} % of the test digits, and leaves {:.2f} %, {:.2f} % and {:.2f} % "
+            "error on the rest (means)",
+            *refused, *left,
+        ),
+        ("| {:.1f} minutes a run of the first two kinds, {:.0f} of the third, beside other work |", short, long),
+    ]  # fmt: skip
+
+
 def cluster():
     """Return the rows of experiments/README.md: the ladder's time on many cores, from that of each of its runs."""
     each = sorted([*minutes("modern_lenet"), *minutes("modern_lenet_choices")])
@@ -533,6 +567,7 @@ def records():
         ),
         ("| {:.0f} minutes a run |", statistics.mean(minutes("distilled_lenet"))),
         *students(),
+        *refusals(),
         ("| {:.0f} minutes a run, and some for the pool |", statistics.mean(minutes("distilled_lenet_choices"))),
         ("What did {} years change?", by_hand("years")),
         (
@@ -864,21 +899,39 @@ def speeds():
 def inside():
     """Return the rows of notebook 08."""
     field = lenet.layer_table(lenet.LeNet5()).set_index("layer").receptive_field["c3"]
-    refused = printed("08_inside_lenet", r"1998, by distance: refuse ([\d.]+) %")
+    (by_all,) = printed("08_inside_lenet", r"'by 5': (\d+)}")
+    seeds = len(errors("original_1998", PLAIN))
+    of_kinds = [seeds, len(errors("original_1998", DISTORTED)), len(errors("modern_lenet", "60 epochs"))]
+    tutorials = len(errors("tutorial_lenet", "10 epochs"))
+    first = errors("original_1998", PLAIN)[0]
+    scales = printed("08_inside_lenet", r"scale, .*\n +1998 +\S+ \(.*?\) +(\S+) \(.*?\) +(\S+) ")
+    with_distorted = printed("08_inside_lenet", r"scale, .*\n.*\n +1998, dis\D+\S+ \(.*?\) +(\S+) \(.*?\) +(\S+) ")
+    turned = printed("08_inside_lenet", r"rotation .*\n.*\n.*\n +modern +(\S+) \(.*?\) +(\S+) ")
+    kept = printed("08_inside_lenet", r"1998: refused .*; error on the rest (\S+), (\S+), (\S+), (\S+), (\S+) %")
+    scribbles = printed(
+        "08_inside_lenet", r"scribbles +taken for a digit, in %: {'1998': '(\d+) (\d+) (\d+) (\d+) (\d+)'"
+    )
+    halves = printed("08_inside_lenet", r"halves +taken for a digit, in %: {'1998': '(\d+) (\d+) (\d+) (\d+) (\d+)'")
+    assert 40 <= min(scribbles) <= max(scribbles) <= 50 and all(abs(share - 60) <= 2 for share in halves)
     return [
         ("what its last {} units have learnt", fact("units of F6")),
         ("Takes {} to {} minutes on two CPU cores", *by_hand("minutes of 08, as it says")),
-        ("thicken {:,} test digits", images("t10k") // 10),
-        ("a box of {} pixels, grey edges", the(r"box becomes (\d+) pixels", "digit_pad.py")),
+        ("thicken {:,} test digits", images("t10k") // 20),
+        ("a box of {} pixels, grey edges", the(r"box of (\d+) x \d+; its grey", "digit_pad.py")),
         ("pieces of strokes of {} × {} pixels", field, field),
         (
-            "Refusing {:.0f} % by distance brings the error on the rest from {:.2f} % to about {} %",
-            *refused, errors("original_1998", PLAIN)[0] / 100, fact("rejection"),
+            "{} of seed 0's {} errors are errors of all five networks. Each of the other {} digits",
+            by_all, first, first - by_all,
         ),
+        ("{} and {} % in the mean at the two ends, against {} and {} %", *with_distorted, *scales),
+        ("the modern networks misread {} and {} %", *turned),
+        ("of our {} networks", sum(of_kinds) + tutorials),
+        ("for all {} that could be asked", sum(of_kinds)),
         (
-            "it takes {:.0f} % of the scribbles and {:.0f} % of the two halves",
-            *printed("08_inside_lenet", r"scribbles +taken for a digit: {'1998': '(\d+) %'"),
-            *printed("08_inside_lenet", r"halves +taken for a digit: {'1998': '(\d+) %'"),
+            "from {:.2f} % to about {:.1f} %",
+            statistics.mean(errors("original_1998", PLAIN)) / 100, statistics.mean(kept),
         ),
-        ("lines of MNIST's training digits are about {} pixels wide", digit_pad.PEN / (digit_pad.SIDE / fact("digit"))),
+        ("makes the 1998 network refuse about {:.0f} %", the(r"limits at\n# which (\d) %", "digit_pad.py")),
+        ("refuse {} % of the last {:,}", the(r"limits at\n# which (\d) %", "digit_pad.py"), 10_000),
+        ("lines of MNIST's training digits are about {} pixels wide", digit_pad.PEN / 10),
     ]  # fmt: skip

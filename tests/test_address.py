@@ -14,7 +14,17 @@ import pytest
 
 from tools import repository_address
 from tools.notebook_rules import NOTEBOOKS, ROOT, committed
-from tools.repository_address import BADGE, CITATION, NO_BADGE, README, colab_badge, setup_cell, web_address
+from tools.repository_address import (
+    BADGE,
+    CITATION,
+    NO_BADGE,
+    NO_PAGE,
+    PAGE,
+    README,
+    colab_badge,
+    setup_cell,
+    web_address,
+)
 
 ADDRESS = "https://github.com/somebody/le-net.5"
 ANOTHER = "https://github.com/another/lenet-5"
@@ -27,7 +37,7 @@ def copy(tmp_path, monkeypatch):
     project = tmp_path / "copy"
     (project / "notebooks").mkdir(parents=True)
     for file in FILES:
-        text = BADGE.sub(NO_BADGE, committed(ROOT / file))
+        text = PAGE.sub(NO_PAGE, BADGE.sub(NO_BADGE, committed(ROOT / file)))
         text = re.sub(r'REPOSITORY = \\"[^"]*\\"', r'REPOSITORY = \\"\\"', text)
         text = re.sub(r"^repository-code: .*\n", "", text, flags=re.MULTILINE)
         (project / file).write_text(text, encoding="utf-8", newline="\n")
@@ -71,6 +81,9 @@ def test_one_command_writes_the_address_everywhere_and_nothing_else(copy, write_
             assert new == [*old, f'repository-code: "{ADDRESS}"']
             continue
         changed = [pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]
+        if file.suffix == ".md":
+            line, link = changed.pop(0)
+            assert link == line.replace(NO_PAGE, "[its own web page](https://somebody.github.io/le-net.5/)") != line
         names = [path.stem for path in NOTEBOOKS] if file.suffix == ".md" else [file.stem]
         for name in names:
             line, badge = changed.pop(0)

@@ -1,17 +1,23 @@
-"""prepare_image: a reader's own picture becomes a digit as MNIST has them, or is refused in one sentence."""
+"""Pictures: a reader's own photograph becomes digits as MNIST has them, in Python and in JavaScript, or is refused."""
 
+import base64
 import io
+import json
 import os
+import shutil
 import stat
+import subprocess
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from photographs import PAPERS, _photograph, no_digits, photographs, rows
 from PIL import Image
 
-from lenet import LeNet5
-from lenet_data import BOX, CENTRE, as_images, prepare_image
+from lenet import LeNet5, modern_lenet
+from lenet_data import as_images
+from lenet_pictures import BOX, CENTRE, centred, picture_steps, prepare_image, prepare_row
 from lenet_utils import DATA, load_mnist, load_weights, predict
 from tools.notebook_rules import ROOT
 
@@ -21,6 +27,11 @@ pytestmark = pytest.mark.filterwarnings("error")
 @pytest.fixture(scope="module")
 def net():
     return load_weights(LeNet5(), ROOT / "weights/original_1998/60000_seed0.safetensors")
+
+
+@pytest.fixture(scope="module")
+def modern():
+    return load_weights(modern_lenet(), ROOT / "weights/modern_lenet/60_epochs_seed0.safetensors").eval()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +100,285 @@ def test_a_digit_of_mnist_stays_what_it_is(net, digits):
         found = np.stack([prepare_image(digit) for digit in picture])
         same = predict(net, as_images(found, scaling="paper")) == predict(net, as_images(chosen, scaling="paper"))
         assert same.sum() >= 98
-        assert np.abs(found.astype(int) - chosen).mean() < 5
+        assert np.abs(found.astype(int) - chosen).mean() < 7  # its box is that of the half-dark pixels
+
+
+# ---------------------------------------------------------------------------------------------- hard photographs
+
+
+def steps_or_none(picture):
+    try:
+        return picture_steps(picture)
+    except ValueError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def hard():
+    """500 photographs: (picture, label, the digit itself, kind, the steps or None)."""
+    return [(*one, steps_or_none(one[0])) for one in photographs(500, seed=1)]
+
+
+def right(net, found, labels):
+    """Return which digits (uint8 [28, 28], or None) `net` reads as `labels`, bool [N]."""
+    nothing = np.zeros((28, 28), np.uint8)
+    read = predict(net, as_images(np.stack([nothing if digit is None else digit for digit in found]), scaling="paper"))
+    return (read.numpy() == labels) & np.array([digit is not None for digit in found])
+
+
+def only(steps):
+    """Return the one digit of some steps, or None."""
+    return steps["digits"][0] if steps and len(steps["digits"]) == 1 else None
+
+
+@pytest.mark.parametrize("name", ["net", "modern"])
+def test_hard_photographs_are_read_nearly_as_well_as_the_digits_themselves(name, hard, request):
+    network = request.getfixturevalue(name)
+    _, labels, themselves, kinds, steps = zip(*hard, strict=True)
+    expected = right(network, themselves, np.array(labels))
+    found = right(network, [only(one) for one in steps], np.array(labels))
+    assert expected.sum() >= 480 and found.sum() >= 0.97 * expected.sum()
+    for paper in PAPERS:
+        chosen = np.array([kind.endswith(paper) for kind in kinds])
+        assert chosen.sum() >= 71 and found[chosen].sum() >= 0.9 * expected[chosen].sum(), paper
+
+
+def test_digits_of_photographs_are_as_mnist_has_them(hard):
+    found = [only(steps) for *_, steps in hard if only(steps) is not None]
+    assert len(found) >= 490
+    for digit in found:
+        assert_is_a_digit(digit)
+        assert digit.max() == 255
+
+
+def test_the_steps_fit_each_other(hard):
+    for picture, _, _, kind, steps in hard[:70]:
+        grey, ink, strokes = steps["grey"], steps["ink"], steps["strokes"]
+        assert set(steps) == {"grey", "ink", "dark", "threshold", "strokes", "boxes", "digits"}
+        assert grey.dtype == ink.dtype == np.uint8 and strokes.dtype == bool
+        assert grey.shape == ink.shape == strokes.shape and max(grey.shape) == min(250, max(picture.shape))
+        height, width = picture.shape[:2]
+        assert abs(grey.shape[0] * width - grey.shape[1] * height) <= max(height, width)
+        small = np.asarray(Image.fromarray(picture).convert("L").resize(grey.shape[::-1], Image.Resampling.BOX))
+        assert np.abs(grey - small.astype(int)).mean() < 5  # PIL takes whole pixels only, which grain shows
+        assert (ink[strokes] > steps["threshold"]).all() and ink[strokes].mean() > 3 * ink[~strokes].mean()
+        if "coloured" not in kind:
+            assert steps["dark"] == ("board" not in kind) and isinstance(steps["dark"], bool)
+        left, top, right, bottom = steps["boxes"][0]
+        assert strokes[top:bottom, left:right].sum() == strokes.sum()
+        assert (
+            strokes[top].any() and strokes[bottom - 1].any() and strokes[:, left].any() and strokes[:, right - 1].any()
+        )
+        assert np.array_equal(prepare_image(picture), steps["digits"][0])
+
+
+def on_page(digit, page):
+    """Return `digit` written in dark ink on `page`, float grey [300, 400]."""
+    share = np.zeros(page.shape)
+    share[60:240, 120:300] = np.asarray(Image.fromarray(digit).resize((180, 180), Image.Resampling.BICUBIC)) / 255
+    return page * (1 - share) + 50 * share
+
+
+def assert_reads_alike(pictures, others, net):
+    """The same digits, but for a pixel by which one may be moved."""
+    found, expected = (
+        np.stack([prepare_image(one.astype(np.uint8)) for one in images]) for images in (pictures, others)
+    )
+    assert np.abs(found.astype(int) - expected).mean() < 8
+    read = [predict(net, as_images(images, scaling="paper")) for images in (found, expected)]
+    assert (read[0] == read[1]).sum() >= len(found) - 1 >= 19
+
+
+def test_lines_of_the_paper_are_no_ink(digits, modern):
+    plain = np.full((300, 400), 230.0)
+    ruled = plain.copy()
+    for y in range(20, 300, 40):
+        for x in range(400):
+            ruled[y + x // 20 : y + x // 20 + 3, x] = 120  # as dark as a pencil
+    squared = ruled.copy()
+    squared[:, 15::40] = squared[:, 16::40] = squared[:, 17::40] = 120
+    bare = [on_page(digit, plain) for digit in digits[::500]]
+    for page in (ruled, squared):
+        assert_reads_alike([on_page(digit, page) for digit in digits[::500]], bare, modern)
+        with pytest.raises(ValueError, match="^No digit stands out"):
+            prepare_image(page.astype(np.uint8))
+
+
+def test_a_shadow_is_no_ink(digits, modern):
+    light = np.ones((300, 400))
+    for y in range(300):
+        light[y, : 220 + y // 4] = 0.5  # its edge runs through the digit
+    bare = [on_page(digit, np.full((300, 400), 230.0)) for digit in digits[::500]]
+    assert_reads_alike([light * page for page in bare], bare, modern)
+    with pytest.raises(ValueError, match="^No digit stands out"):
+        prepare_image((230 * light).astype(np.uint8))
+
+
+def test_a_half_is_rounded_up_where_a_digit_is_centred():
+    for first, corner in ((9, 4), (10, 3)):  # Python's round would give 4 twice
+        box = np.zeros((BOX, BOX), np.uint8)
+        box[first : first + 2, first : first + 2] = 255
+        assert np.argwhere(centred(box)).min(axis=0).tolist() == [first + corner] * 2
+
+
+# ---------------------------------------------------------------------------------------------- digits in a row
+
+
+@pytest.fixture(scope="module")
+def rowed():
+    """Forty photographs of numbers: (picture, labels, the digits themselves, kind)."""
+    return list(rows(40, seed=1))
+
+
+def test_digits_in_a_row_are_cut_out_one_by_one(rowed, modern):
+    expected, found, counted = 0, 0, 0
+    for picture, labels, themselves, _ in rowed:
+        cut = prepare_row(picture)
+        expected += right(modern, themselves, labels).sum()
+        if len(cut) == len(labels):
+            counted += 1
+            found += right(modern, cut, labels).sum()
+            with pytest.raises(ValueError, match=f"^This picture has {len(cut)} digits in a row: prepare_row .*[.]$"):
+                prepare_image(picture)
+    assert counted >= 38 and expected >= 110 and found >= 0.95 * expected
+
+
+def test_parts_above_each_other_belong_to_one_digit(four, net):
+    """A five whose bar stands apart, beside a four."""
+    page = np.full((240, 420), 235, np.uint8)
+    page[40:60, 60:140] = 40  # the bar
+    page[75:120, 60:80] = page[110:128, 60:130] = page[110:180, 118:136] = page[170:190, 60:136] = 40
+    page[40:200, 230:250] = page[110:128, 230:330] = page[40:200, 300:318] = 40
+    five, other = prepare_row(page)
+    assert picture_steps(page)["boxes"][0][1] < 30  # the bar is in it
+    assert read(net, five) == 5 and read(net, other) == 4
+    assert len(prepare_row(page[:, :200])) == 1
+
+
+def test_many_digits_are_counted(digits):
+    picture = np.concatenate([255 - digit for digit in digits[:12]], axis=1)
+    with pytest.raises(
+        ValueError, match="^This picture has 12 digits in a row: prepare_row cuts them out one by one.$"
+    ):
+        prepare_image(picture)
+
+
+# ---------------------------------------------------------------------------------------------- JavaScript
+
+PICTURES_JS = ROOT / "pad" / "pictures.js"
+PROGRAM = """
+import { readFileSync } from "node:fs";
+import { PictureProblem, centred, pictureSteps } from %s;
+
+const { pictures, boxes } = JSON.parse(readFileSync(%s, "utf8"));
+const bytes = (text) => new Uint8ClampedArray(Buffer.from(text, "base64"));
+const text = ({ width, height, data }) => ({ width, height, data: Buffer.from(data).toString("base64") });
+const steps = pictures.map(({ width, height, data }) => {
+  try {
+    const { grey, ink, strokes, dark, threshold, boxes, digits } = pictureSteps({ width, height, data: bytes(data) });
+    return { grey: text(grey), ink: text(ink), strokes: text(strokes), dark, threshold, boxes, digits: digits.map((one) => [...one]) };
+  } catch (error) {
+    if (!(error instanceof PictureProblem)) throw error;
+    return { problem: error.message, key: error.key, values: error.values };
+  }
+});
+console.log(JSON.stringify({ steps, centred: boxes.map((box) => [...centred(Uint8Array.from(box))]) }));
+"""  # noqa: E501
+
+
+def run_pictures_js(pictures, boxes, folder):
+    """Return what pad/pictures.js makes of pictures (uint8 [h, w, 4]) and of boxes (uint8 [20, 20]), run by Node."""
+    node = shutil.which("node")
+    if node is None:
+        said = "pad/pictures.js is not tested: node is not on the PATH"
+        pytest.fail(said) if os.environ.get("CI") else pytest.skip(said)
+    given = [
+        {"width": one.shape[1], "height": one.shape[0], "data": base64.b64encode(one.tobytes()).decode()}
+        for one in pictures
+    ]
+    (folder / "given.json").write_text(
+        json.dumps({"pictures": given, "boxes": [box.ravel().tolist() for box in boxes]})
+    )
+    program = PROGRAM % (json.dumps(PICTURES_JS.as_uri()), json.dumps(str(folder / "given.json")))
+    (folder / "program.mjs").write_text(program, encoding="utf-8")
+    done = subprocess.run([node, str(folder / "program.mjs")], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def as_image(shown):
+    return np.frombuffer(base64.b64decode(shown["data"]), np.uint8).reshape(shown["height"], shown["width"])
+
+
+@pytest.fixture(scope="module")
+def both(hard, rowed, digits, tmp_path_factory):
+    """(name, steps or the sentence, what JavaScript gives) of each picture, and boxes with what it makes of them."""
+    noise = np.random.default_rng(1)
+    pictures = {f"{number}, {kind}": picture for number, (picture, *_, kind, _) in enumerate(hard[:70])}
+    pictures |= {f"row {number}": picture for number, (picture, *_) in enumerate(rowed[:14])}
+    pictures |= no_digits()
+    pictures |= {f"MNIST {number}": digit[..., None].repeat(3, 2) for number, digit in enumerate(digits[:20])}
+    pictures |= {"tiny": np.zeros((7, 40, 3), np.uint8), "thin": np.zeros((10, 900, 3), np.uint8)}
+    # A browser draws a picture down to 1,000 pixels first, as PIL does here.
+    pictures = {name: np.asarray(reduced(Image.fromarray(picture))) for name, picture in pictures.items()}
+    pictures = {name: np.dstack([one, np.full(one.shape[:2], 255, np.uint8)]) for name, one in pictures.items()}
+    hidden = pictures["0, " + hard[0][3]].copy()
+    hidden[:, : hidden.shape[1] // 3, 3] = 0
+    pictures["partly transparent"] = hidden
+    boxes = [noise.integers(0, 256, (BOX, BOX)).astype(np.uint8) * (noise.random((BOX, BOX)) < 0.1) for _ in range(40)]
+    boxes += [np.pad(np.full((2, 2), 255, np.uint8), ((i, 18 - i), (18 - i, i))) for i in range(19)]
+    shown = run_pictures_js(pictures.values(), boxes, tmp_path_factory.mktemp("javascript"))
+    compared = []
+    for (name, picture), javascript in zip(pictures.items(), shown["steps"], strict=True):
+        try:
+            python = picture_steps(picture)
+        except ValueError as error:
+            python = str(error)
+        compared.append((name, python, javascript))
+    return compared, list(zip(boxes, shown["centred"], strict=True))
+
+
+def reduced(picture):
+    picture.thumbnail((1000, 1000), Image.Resampling.BOX)
+    return picture
+
+
+def test_javascript_finds_the_same_digits(both, net):
+    """Both round the same whole numbers: a level may differ by 1 where floating point adds in another order."""
+    seen = 0
+    for name, python, javascript in both[0]:
+        if isinstance(python, str):
+            continue
+        assert "problem" not in javascript, (name, javascript)
+        for step in ("grey", "ink"):
+            assert np.abs(as_image(javascript[step]) - python[step].astype(int)).max() <= 1, (name, step)
+        assert abs(python["threshold"] - javascript["threshold"]) <= 1 and python["dark"] is javascript["dark"], name
+        assert (as_image(javascript["strokes"]) != python["strokes"]).mean() < 1e-3, name
+        assert [list(box) for box in python["boxes"]] == javascript["boxes"], name
+        found = np.array(javascript["digits"], np.uint8).reshape(-1, 28, 28)
+        assert found.shape[0] == len(python["digits"]) > 0, name
+        expected = np.stack(python["digits"])
+        assert np.abs(found - expected.astype(int)).max() <= 2, name
+        read = [predict(net, as_images(one, scaling="paper")).tolist() for one in (found, expected)]
+        assert read[0] == read[1], name
+        seen += 1
+    assert seen >= 100
+
+
+def test_javascript_refuses_in_the_same_words(both):
+    refused = [(python, javascript) for _, python, javascript in both[0] if isinstance(python, str)]
+    for python, javascript in refused:
+        assert javascript.get("problem") == python
+    assert {javascript["key"] for _, javascript in refused} == {"nothing", "parts", "small"} and len(refused) >= 20
+    assert {tuple(javascript["values"]) for _, javascript in refused} == {(), ("count",), ("width", "height")}
+
+
+def test_javascript_centres_as_python_does(both):
+    for box, javascript in both[1]:
+        assert centred(box).ravel().tolist() == javascript
+
+
+# ---------------------------------------------------------------------------------------------- kinds of pictures
 
 
 def to_mode(mode):
@@ -246,13 +535,25 @@ def test_a_page_without_a_digit_is_refused(kind):
         prepare_image(NOTHING[kind])
 
 
-def test_many_parts_are_refused(digits):
-    for picture, count in (
-        (np.concatenate([255 - digit for digit in digits[:12]], axis=1), r"1\d"),
-        (255 * (NOISE.random((200, 200)) < 0.02).astype(np.uint8), r"\d{3}"),
+@pytest.mark.parametrize("name", no_digits())
+def test_what_holds_no_digit_is_refused(name):
+    with pytest.raises(
+        ValueError, match="^(No digit stands out in|This picture has [0-9]+ separate parts of ink: cut)"
     ):
-        with pytest.raises(ValueError, match=f"^This picture has {count} separate parts of ink: cut it to one digit.$"):
-            prepare_image(picture)
+        picture_steps(no_digits()[name])
+
+
+def test_a_page_of_writing_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^This picture has \d+ separate parts of ink: cut it to one digit or a row of"
+    ):
+        prepare_image(no_digits()["a page of writing"])
+
+
+def test_an_empty_page_is_refused_whatever_the_paper():
+    """Of 70 empty pages two at most are taken for digits."""
+    pages = [_photograph(np.random.default_rng([1, number]), None, PAPERS[number % 7]) for number in range(70)]
+    assert sum(steps_or_none(page) is not None for page in pages) <= 2
 
 
 def text_file(folder):

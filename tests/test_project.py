@@ -65,6 +65,8 @@ def test_the_seam_between_subject_and_helpers():
         "scale_",
         "epoch_order",
         "prepare_image",
+        "prepare_row",
+        "picture_steps",
         "LivePlot",
         "show_images",
         "check",

@@ -24,6 +24,8 @@ GITHUB = re.compile(
     re.ASCII,
 )
 NO_BADGE = "*No Colab badge yet (`make address`)*"
+NO_PAGE = "*no web address yet (`make address`)*"
+PAGE = re.compile(r"\[its own web page\]\([^)]*\)|" + re.escape(NO_PAGE))
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)|" + re.escape(NO_BADGE))
 
 
@@ -35,6 +37,14 @@ def colab_badge(notebook_name, address):
     path = address.removeprefix("https://github.com/")
     link = f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{notebook_name}.ipynb"
     return f"[![Open in Colab]({image})]({link})"
+
+
+def page_link(address):
+    """Return the Markdown of a link to draw.html on the repository's GitHub Pages; what stands there without one."""
+    if not address:
+        return NO_PAGE
+    owner, repository = address.removeprefix("https://github.com/").split("/")
+    return f"[its own web page](https://{owner.lower()}.github.io/{repository}/)"
 
 
 def setup_cell(address):
@@ -111,7 +121,7 @@ def rewritten(address):
     for number, row in enumerate(rows):
         if match := re.match(r"\| \[.+?\]\(notebooks/(\w+)\.ipynb\)", row):
             rows[number] = BADGE.sub(colab_badge(match[1], address), row)
-    texts = {README: "".join(rows), CITATION: citation}
+    texts = {README: PAGE.sub(page_link(address), "".join(rows)), CITATION: citation}
     for path in NOTEBOOKS:
         # The file's JSON as it stands: reading and writing it as a notebook could change more than the address.
         text = BADGE.sub(colab_badge(path.stem, address), path.read_text(encoding="utf-8"))
@@ -141,7 +151,7 @@ def main():
     for path, text in rewritten(address).items():
         if text != path.read_text(encoding="utf-8"):
             write_whole(path, text)
-    print(f"Badges, first cells and CITATION.cff lead to {address}: commit them, and push them there.")
+    print(f"Badges, first cells, the page's link and CITATION.cff lead to {address}: commit them, and push them there.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,704 @@
+// The drawing pad: a surface to draw on, the networks that read it, and a picture of all their layers. It runs by itself;
+// mount() serves the page draw.html, render() the widget DigitPad (digit_pad.py), to which strokes and digits go.
+
+import { PictureProblem, pictureSteps } from "./pictures.js";
+import { SIDE, WeightsProblem, prepare, readNetwork, run, takes } from "./network.js";
+import { View } from "./view.js";
+import { wordsOf } from "./words.js";
+
+const LINE = 18; // width of the line on the screen; the networks see one that grows with the drawing
+const MOST_POINTS = 20_000;
+const MOST_PIXELS = 1_000; // a side of a picture
+const EXAMPLES = [
+  [
+    [
+      [150, 45],
+      [105, 65],
+      [80, 120],
+      [85, 185],
+      [125, 235],
+      [175, 215],
+      [200, 155],
+      [192, 90],
+      [150, 45],
+    ],
+  ],
+  [
+    [
+      [115, 85],
+      [150, 45],
+      [150, 235],
+    ],
+  ],
+  [
+    [
+      [75, 95],
+      [95, 60],
+      [140, 45],
+      [185, 65],
+      [190, 110],
+      [150, 165],
+      [80, 230],
+      [205, 228],
+    ],
+  ],
+  [
+    [
+      [80, 65],
+      [130, 45],
+      [180, 65],
+      [180, 105],
+      [130, 130],
+      [185, 155],
+      [195, 200],
+      [150, 235],
+      [85, 220],
+    ],
+  ],
+  [
+    [
+      [100, 50],
+      [85, 140],
+      [190, 140],
+    ],
+    [
+      [180, 60],
+      [172, 235],
+    ],
+  ],
+  [
+    [
+      [190, 50],
+      [105, 52],
+      [95, 125],
+      [145, 115],
+      [188, 145],
+      [185, 205],
+      [135, 235],
+      [85, 215],
+    ],
+  ],
+  [
+    [
+      [170, 45],
+      [115, 105],
+      [90, 175],
+      [105, 225],
+      [150, 235],
+      [185, 200],
+      [170, 160],
+      [125, 160],
+      [95, 195],
+    ],
+  ],
+  [
+    [
+      [70, 60],
+      [205, 60],
+      [170, 120],
+      [135, 235],
+    ],
+  ],
+  [
+    [
+      [175, 70],
+      [135, 45],
+      [100, 75],
+      [120, 120],
+      [170, 160],
+      [180, 210],
+      [135, 235],
+      [95, 205],
+      [115, 155],
+      [170, 110],
+      [175, 70],
+    ],
+  ],
+  [
+    [
+      [185, 75],
+      [140, 45],
+      [98, 75],
+      [105, 125],
+      [150, 135],
+      [185, 100],
+      [185, 75],
+      [178, 160],
+      [160, 235],
+    ],
+  ],
+];
+const isDark = (element) => {
+  const [red, green, blue] = getComputedStyle(element).color.match(/[\d.]+/g) ?? [0, 0, 0];
+  return 0.3 * red + 0.6 * green + 0.1 * blue > 140; // light letters
+};
+
+function make(tag, name, ...children) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  element.append(...children);
+  return element;
+}
+
+// Put a pad into the element `el`. files: [{ name, bytes }] of weights. limits: beyond which a kind of network refuses.
+// shown: how many of their pictures are shown at first. changed: called with the strokes, and the digit of a picture or
+// null, when the pen rests. Returns { show, settle, setLanguage, paste, end }.
+function createPad(el, { files, limits, language, shown, changed }) {
+  let words = wordsOf(language);
+  let strokes = []; // never changed in place: who was given them would see no change
+  let points = 0; // of all strokes
+  let digit = null; // 28 x 28, of the strokes or of a picture
+  let ofPicture = false;
+  let pen = null; // the pointer that draws; a second finger does not
+  let waiting = false; // for the next frame of the screen
+  let cursor = null; // the pen that the keys move: { x, y, down }
+  let problem = () => "";
+  let found = null; // what a picture gave: { steps, digits }
+
+  const root = make("div", "digit-pad");
+  // JupyterLab would take Delete and Ctrl+Z for commands to the notebook.
+  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  const surface = make("canvas", "digit-pad-surface");
+  // Twice as fine as the page, or the line is ragged on a sharp screen.
+  surface.width = surface.height = 2 * SIDE;
+  surface.tabIndex = 0;
+  surface.setAttribute("role", "img");
+  const brush = surface.getContext("2d");
+  const said = make("div", "digit-pad-said"); // for screen readers, once the pen rests
+  said.setAttribute("role", "status");
+  const complaint = make("p", "digit-pad-problem");
+  complaint.setAttribute("role", "alert");
+  const answers = make("ul", "digit-pad-answers");
+  const keys = make("small");
+  const views = make("div", "digit-pad-views");
+  const steps = make("div", "digit-pad-steps");
+  const digits = make("div", "digit-pad-found");
+  const networks = [];
+
+  // ---------------------------------------------------------------------------------------------- networks
+
+  function addNetwork(name, bytes, shown) {
+    const net = readNetwork(bytes);
+    for (let i = 0; i < 10; i++) run(net, new Uint8Array(784)); // or the browser compiles it under the first strokes
+    const canvas = make("canvas");
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "img");
+    const box = make("input");
+    box.type = "checkbox";
+    box.checked = shown;
+    const answer = make("output");
+    const [caption, sum, large] = [make("figcaption"), make("p", "digit-pad-sum"), make("div", "digit-pad-large")];
+    const figure = make("figure", "", caption, canvas, sum, large);
+    const network = {
+      name,
+      net,
+      box,
+      answer,
+      canvas,
+      caption,
+      sum,
+      large,
+      figure,
+      view: new View(net, canvas),
+      unit: null,
+      opened: null,
+    };
+    networks.push(network);
+    answers.append(make("li", "", make("label", "", box, answer)));
+    box.addEventListener("change", () => {
+      arrange();
+      drawSoon();
+    });
+    const choose = (unit) => {
+      network.unit = unit;
+      drawSoon();
+    };
+    const unitAt = (event) => {
+      const area = canvas.getBoundingClientRect();
+      return (
+        network.result &&
+        network.view.unitAt((event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height)
+      );
+    };
+    canvas.addEventListener("pointermove", (event) => choose(unitAt(event)));
+    canvas.addEventListener("pointerleave", () => choose(null));
+    const open = (unit) => {
+      network.opened = unit && unit.layer === network.opened?.layer && unit.map === network.opened.map ? null : unit;
+      choose(unit);
+    };
+    canvas.addEventListener("click", (event) => open(unitAt(event)));
+    canvas.addEventListener("keydown", (event) => {
+      const moves = {
+        ArrowLeft: [-1, 0],
+        ArrowRight: [1, 0],
+        ArrowUp: [0, -1],
+        ArrowDown: [0, 1],
+        PageUp: [0, 0, -1],
+        PageDown: [0, 0, 1],
+      };
+      if (!network.result) return;
+      if (event.key in moves) {
+        const start = { layer: "c1", map: 0, row: 0, column: 0 };
+        choose(network.unit ? network.view.step(network.unit, ...moves[event.key]) : start);
+        said.textContent = network.unit ? network.view.sumOf(network.unit) : "";
+      } else if (event.key === "Enter") open(network.unit);
+      else if (event.key === "Escape") open(null);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    return network;
+  }
+
+  function arrange() {
+    const dark = isDark(root);
+    for (const network of networks) {
+      const { net, view, box, figure, canvas, caption } = network;
+      network.shownName = words.names[network.name] ?? network.name;
+      caption.textContent = `${network.shownName} · ${net.name}`;
+      canvas.setAttribute("aria-label", `${words.view(network.shownName)}. ${words.viewKeys}`);
+      if (box.checked) view.prepare(words, dark);
+      if (box.checked && !figure.parentNode) views.append(figure);
+      if (!box.checked && figure.parentNode) figure.remove();
+    }
+  }
+
+  // ---------------------------------------------------------------------------------------------- drawing
+
+  function drawSurface() {
+    brush.setTransform(2, 0, 0, 2, 0, 0);
+    brush.clearRect(0, 0, SIDE, SIDE);
+    if (ofPicture) {
+      digit.forEach((ink, i) => {
+        brush.fillStyle = `rgba(0, 0, 0, ${ink / 255})`;
+        brush.fillRect(10 * (i % 28), 10 * Math.floor(i / 28), 10, 10);
+      });
+    }
+    brush.strokeStyle = "black";
+    brush.lineWidth = LINE;
+    brush.lineCap = brush.lineJoin = "round";
+    for (const stroke of strokes) {
+      brush.beginPath();
+      brush.moveTo(stroke[0][0], stroke[0][1]);
+      for (const [x, y] of stroke) brush.lineTo(x, y);
+      brush.stroke();
+    }
+    if (!cursor) return;
+    brush.strokeStyle = cursor.down ? "#D55E00" : "#0072B2";
+    brush.lineWidth = 3;
+    brush.beginPath();
+    brush.arc(cursor.x, cursor.y, 12, 0, 7);
+    brush.stroke();
+  }
+
+  const verdict = ({ shownName, net, result }) => {
+    const limit = limits[net.name];
+    const facts = { ...result, far: !net.output.bias, limit };
+    return takes(net, result, limit) ? words.reads(shownName, facts) : words.refuses(shownName, facts);
+  };
+
+  function drawNow() {
+    waiting = false;
+    if (!ofPicture) digit = prepare(strokes);
+    drawSurface();
+    for (const network of networks) {
+      const { net, view, box, answer, sum, large, unit, opened } = network;
+      network.result = digit && run(net, digit);
+      answer.textContent = network.result ? verdict(network) : `${network.shownName}: ${words.empty}`;
+      if (!box.checked) continue;
+      view.draw(network.result, unit);
+      sum.textContent = network.result && unit ? view.sumOf(unit) : words.viewKeys;
+      const pictures = network.result && opened ? view.large(opened) : [];
+      large.replaceChildren(...pictures.map(({ text, canvas }) => make("div", "", canvas, text)));
+    }
+    complaint.textContent = problem();
+  }
+
+  // At most once a frame of the screen.
+  function drawSoon() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(drawNow);
+  }
+
+  // The pen rests: tell who listens.
+  function settle() {
+    drawSoon();
+    requestAnimationFrame(() => {
+      const text = digit ? networks.map(verdict).join("; ") : words.empty;
+      surface.setAttribute("aria-label", `${words.pad}: ${text}. ${words.keys}`);
+      said.textContent = text;
+      changed(strokes, ofPicture ? digit : null);
+    });
+  }
+
+  function setStrokes(next) {
+    strokes = next;
+    points = next.reduce((sum, stroke) => sum + stroke.length, 0);
+    ofPicture = false;
+    problem = () => "";
+  }
+
+  function show(next, pixels) {
+    pen = null; // a stroke that was being drawn is not in it
+    if (cursor) cursor.down = false;
+    setStrokes(next);
+    if (pixels?.length) [digit, ofPicture] = [pixels, true];
+    drawSoon();
+  }
+
+  const hasRoom = () => {
+    if (points < MOST_POINTS) return true;
+    problem = () => words.full;
+    return false;
+  };
+
+  function begin(point) {
+    if (ofPicture) setStrokes([]);
+    if (!hasRoom()) return;
+    setStrokes([...strokes, [point]]);
+  }
+
+  // Those closer than the eye can see are left out.
+  function goOn(next) {
+    const stroke = strokes[strokes.length - 1].slice();
+    for (const [x, y] of next) {
+      const [lastX, lastY] = stroke[stroke.length - 1];
+      if (Math.hypot(x - lastX, y - lastY) < 2 || !hasRoom()) continue;
+      stroke.push([x, y]);
+      points++;
+    }
+    strokes = [...strokes.slice(0, -1), stroke];
+  }
+
+  function undo() {
+    show(strokes.slice(0, -1));
+    settle();
+  }
+  function erase() {
+    found = null;
+    showFound();
+    show([]);
+    settle();
+  }
+
+  // A stroke may leave the pad: what lies beside it is part of the digit.
+  function place(event) {
+    const box = surface.getBoundingClientRect();
+    return [
+      Math.round((SIDE * (event.clientX - box.left)) / box.width),
+      Math.round((SIDE * (event.clientY - box.top)) / box.height),
+    ];
+  }
+
+  surface.addEventListener("pointerdown", (event) => {
+    if (pen !== null || event.button !== 0) return;
+    pen = event.pointerId;
+    surface.setPointerCapture(pen);
+    surface.focus({ preventScroll: true });
+    event.preventDefault();
+    cursor = null;
+    begin(place(event));
+    drawSoon();
+  });
+  surface.addEventListener("pointermove", (event) => {
+    if (event.pointerId !== pen || !strokes.length) return;
+    // A fast hand makes several points between two frames.
+    goOn([...(event.getCoalescedEvents?.() ?? []), event].map(place));
+    drawSoon();
+  });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"])
+    surface.addEventListener(end, (event) => {
+      if (event.pointerId !== pen) return;
+      pen = null;
+      settle();
+    });
+
+  // ---------------------------------------------------------------------------------------------- the keys
+
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  function movePen([right, down], far) {
+    cursor ??= { x: SIDE / 2, y: SIDE / 2, down: false };
+    cursor.x += right * far;
+    cursor.y += down * far;
+    if (cursor.down && strokes.length) goOn([[cursor.x, cursor.y]]);
+    drawSoon();
+  }
+  function setPenDown() {
+    cursor ??= { x: SIDE / 2, y: SIDE / 2, down: false };
+    cursor.down = !cursor.down;
+    if (cursor.down) begin([cursor.x, cursor.y]);
+    settle();
+  }
+  surface.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in ARROWS) movePen(ARROWS[event.key], event.shiftKey ? 2 : 10);
+    else if (event.key === " ") setPenDown();
+    else if (/^[0-9]$/.test(event.key)) {
+      show(EXAMPLES[Number(event.key)]);
+      settle();
+    } else return;
+    event.preventDefault();
+  });
+  root.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") undo();
+    else if (event.key === "Delete" || event.key === "Backspace") erase();
+    else return;
+    event.preventDefault();
+  });
+
+  // ---------------------------------------------------------------------------------------------- pictures and files
+
+  function showFound() {
+    if (!found) {
+      steps.replaceChildren();
+      digits.replaceChildren();
+      return;
+    }
+    const { grey, ink, strokes: mask, boxes, dark } = found;
+    const framed = paint(mask, true, 1);
+    const marks = framed.getContext("2d");
+    marks.strokeStyle = "#D55E00";
+    marks.lineWidth = 2;
+    for (const [left, top, right, bottom] of boxes)
+      marks.strokeRect(left - 1, top - 1, right - left + 2, bottom - top + 2);
+    const shown = [
+      [words.steps.grey, paint(grey)],
+      [words.steps.ink(dark), paint(ink, true)],
+      [words.steps.strokes, paint(mask, true, 1)],
+      [words.steps.boxes, framed],
+    ];
+    steps.replaceChildren(...shown.map(([text, canvas]) => make("div", "", canvas, text)));
+    const buttons = found.digits.map((one, i) => {
+      const button = make(
+        "button",
+        "",
+        paint({ width: 28, height: 28, data: one }, true),
+        String(run(networks[0].net, one).best),
+      );
+      button.type = "button";
+      button.title = words.choose(i);
+      button.setAttribute("aria-pressed", String(one === digit));
+      button.addEventListener("click", () => choosePicture(i));
+      return button;
+    });
+    digits.replaceChildren(make("div", "", words.found(found.digits.length)), ...buttons);
+  }
+
+  // Return an image { width, height, data } as a canvas; ink: the largest level is black.
+  function paint({ width, height, data }, ink = false, most = 255) {
+    const canvas = make("canvas");
+    [canvas.width, canvas.height] = [width, height];
+    const image = new ImageData(width, height);
+    for (let i = 0; i < data.length; i++) {
+      const level = (255 * data[i]) / most;
+      image.data.fill(ink ? 255 - level : level, 4 * i, 4 * i + 3);
+      image.data[4 * i + 3] = 255;
+    }
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    return canvas;
+  }
+
+  function choosePicture(i) {
+    show([], found.digits[i]);
+    showFound();
+    settle();
+  }
+
+  async function readPicture(file) {
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(file);
+    } catch {
+      return complain(() => words.noPicture(file.name || file.type || "?"));
+    }
+    const shrink = Math.min(1, MOST_PIXELS / Math.max(bitmap.width, bitmap.height));
+    const canvas = make("canvas");
+    [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(shrink * side)));
+    const paper = canvas.getContext("2d");
+    paper.fillStyle = "white"; // under what is transparent
+    paper.fillRect(0, 0, canvas.width, canvas.height);
+    paper.imageSmoothingQuality = "high";
+    paper.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
+    try {
+      found = pictureSteps(paper.getImageData(0, 0, canvas.width, canvas.height));
+    } catch (error) {
+      if (!(error instanceof PictureProblem)) throw error;
+      return complain(() => words.pictures[error.key]?.(error.values) ?? error.message);
+    }
+    choosePicture(0);
+  }
+
+  async function readWeights(file) {
+    try {
+      addNetwork(file.name.replace(/\.safetensors$/i, ""), new Uint8Array(await file.arrayBuffer()), true);
+    } catch (error) {
+      if (!(error instanceof WeightsProblem)) throw error;
+      const { key, values } = error;
+      return complain(() => (typeof words[key] === "string" ? words[key] : words[key](values)));
+    }
+    arrange();
+    show(strokes, ofPicture ? digit : null);
+    settle();
+  }
+
+  // One sentence; drawing, digit and networks stay as they are.
+  function complain(sentence) {
+    problem = sentence;
+    drawSoon();
+  }
+
+  const readFile = (file) => (/\.safetensors$/i.test(file.name ?? "") ? readWeights(file) : readPicture(file));
+  const paste = (event) => {
+    const file = [...(event.clipboardData?.files ?? [])][0];
+    if (!file) return;
+    event.preventDefault();
+    readFile(file);
+  };
+  root.addEventListener("dragover", (event) => event.preventDefault());
+  root.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const file = event.dataTransfer?.files[0];
+    if (file) readFile(file);
+  });
+
+  const labels = []; // functions that write texts in the present language
+  function button(key, act) {
+    const element = make("button");
+    element.type = "button";
+    labels.push(() => {
+      element.textContent = words[key];
+      element.title = words[`${key}Title`];
+    });
+    element.addEventListener("click", act);
+    return element;
+  }
+  function chooser(key, attributes) {
+    const input = make("input");
+    Object.assign(input, { type: "file", hidden: true, ...attributes });
+    input.addEventListener("change", () => {
+      const [file] = input.files;
+      input.value = ""; // or the same file could not be chosen again
+      if (file) readFile(file);
+    });
+    const opener = button(key, () => input.click());
+    return [opener, input];
+  }
+  const row = (...children) => make("div", "", ...children.flat());
+  const buttons = row(button("undo", undo), button("erase", erase));
+  const more = row(
+    chooser("picture", { accept: "image/*" }),
+    chooser("camera", { accept: "image/*", capture: "environment" }),
+    chooser("weights", { accept: ".safetensors" }),
+  );
+  labels.push(() => (keys.textContent = words.keys));
+
+  function setLanguage(next) {
+    words = wordsOf(next);
+    root.lang = next;
+    for (const write of labels) write();
+    arrange();
+    showFound();
+    drawSoon();
+  }
+
+  files.forEach(({ name, bytes }, i) => addNetwork(name, bytes, i < shown));
+  root.append(
+    make("div", "digit-pad-left", surface, buttons, complaint, answers, more, keys, said),
+    make("div", "digit-pad-right", digits, steps, views),
+  );
+  el.append(root);
+  setLanguage(language);
+  const theme = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
+  const retheme = () => {
+    arrange();
+    drawSoon();
+  };
+  theme?.addEventListener("change", retheme);
+  return { show, settle, setLanguage, paste, end: () => theme?.removeEventListener("change", retheme) };
+}
+
+// ---------------------------------------------------------------------------------------------- the widget
+
+// `drawing` is shared with Python: strokes, or the 784 bytes of a digit that was no drawing.
+function render({ model, el }) {
+  let sent = null; // a drawing that went to Python is not shown anew when it comes back
+  const bytesOf = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength);
+  const pad = createPad(el, {
+    files: model.get("_files").map(({ name, weights }) => ({ name, bytes: bytesOf(weights) })),
+    limits: model.get("limits"),
+    language: model.get("language"),
+    shown: Infinity,
+    changed(strokes, pixels) {
+      sent = pixels ? new DataView(pixels.slice().buffer) : strokes;
+      model.set("drawing", sent);
+      model.save_changes();
+    },
+  });
+  const showDrawing = () => {
+    const drawing = model.get("drawing");
+    if (drawing === sent) return;
+    if (Array.isArray(drawing)) pad.show(drawing);
+    else pad.show([], bytesOf(drawing));
+  };
+  const changeLanguage = () => pad.setLanguage(model.get("language"));
+  model.on("change:drawing", showDrawing);
+  model.on("change:language", changeLanguage);
+  el.addEventListener("paste", pad.paste);
+  showDrawing();
+  return () => {
+    model.off("change:drawing", showDrawing);
+    model.off("change:language", changeLanguage);
+    el.removeEventListener("paste", pad.paste);
+    pad.end();
+  };
+}
+
+// ---------------------------------------------------------------------------------------------- the page
+
+// Return the bytes of packed weights: base64 of the gzipped file, whose bytes lie in four planes, since the exponents of
+// floats pack well and their last bits do not.
+async function unpack(text, length) {
+  const packed = new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]);
+  const stream = packed.stream().pipeThrough(new DecompressionStream("gzip"));
+  const planes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const quarter = planes.length / 4;
+  return Uint8Array.from({ length }, (_, i) => planes[(i % 4) * quarter + (i >> 2)]);
+}
+
+// Put the pad into the page, with what stands in its element #networks: { limits, files: [{ name, length, packed }] }.
+export async function mount(document) {
+  const { limits, files } = JSON.parse(document.getElementById("networks").textContent);
+  const unpacked = await Promise.all(
+    files.map(async ({ name, length, packed }) => ({ name, bytes: await unpack(packed, length) })),
+  );
+  let language = /^zh/i.test(navigator.language) ? "zh" : "en";
+  const pad = createPad(document.getElementById("pad"), {
+    files: unpacked,
+    limits,
+    language,
+    shown: innerWidth < 900 ? 1 : 2,
+    changed() {},
+  });
+  const [heading, button] = [document.querySelector("h1"), document.getElementById("language")];
+  const write = () => {
+    const words = wordsOf(language);
+    document.documentElement.lang = language;
+    document.title = `LeNet-5: ${words.title}`;
+    heading.textContent = words.title;
+    button.textContent = words.language;
+    for (const part of document.querySelectorAll("[lang-of]")) part.hidden = part.getAttribute("lang-of") !== language;
+    pad.setLanguage(language);
+  };
+  button.addEventListener("click", () => {
+    language = language === "zh" ? "en" : "zh";
+    write();
+  });
+  document.addEventListener("paste", pad.paste);
+  write();
+  pad.show(EXAMPLES[7]);
+  pad.settle();
+}
+
+export default { render };
