@@ -917,11 +917,11 @@ def inside():
         ("what its last {} units have learnt", fact("units of F6")),
         ("Takes {} to {} minutes on two CPU cores", *by_hand("minutes of 08, as it says")),
         ("thicken {:,} test digits", images("t10k") // 20),
-        ("a box of {} pixels, grey edges", the(r"box of (\d+) x \d+; its grey", "digit_pad.py")),
+        ("a box of {} pixels, grey edges", the(r"the box of (\d+) x", "digit_pad.py")),
         ("pieces of strokes of {} × {} pixels", field, field),
         (
-            "{} of seed 0's {} errors are errors of all five networks. Each of the other {} digits",
-            by_all, first, first - by_all,
+            "{:.0f} of seed {}'s {} errors are errors of all five networks. Each of the other {:.0f} digits",
+            by_all, 0, first, first - by_all,
         ),
         ("{} and {} % in the mean at the two ends, against {} and {} %", *with_distorted, *scales),
         ("the modern networks misread {} and {} %", *turned),
@@ -931,7 +931,10 @@ def inside():
             "from {:.2f} % to about {:.1f} %",
             statistics.mean(errors("original_1998", PLAIN)) / 100, statistics.mean(kept),
         ),
-        ("makes the 1998 network refuse about {:.0f} %", the(r"limits at\n# which (\d) %", "digit_pad.py")),
-        ("refuse {} % of the last {:,}", the(r"limits at\n# which (\d) %", "digit_pad.py"), 10_000),
+        ("makes the 1998 network refuse about {} %", the(r"limits at\n# which (\d) %", "digit_pad.py")),
+        (
+            "trained on the first {:,} training digits, and the limit is where they refuse {} % of the last {:,}",
+            refusal.DIGITS, the(r"limits at\n# which (\d) %", "digit_pad.py"), images("train") - refusal.DIGITS,
+        ),
         ("lines of MNIST's training digits are about {} pixels wide", digit_pad.PEN / 10),
     ]  # fmt: skip

@@ -276,14 +276,15 @@ const text = ({ width, height, data }) => ({ width, height, data: Buffer.from(da
 const steps = pictures.map(({ width, height, data }) => {
   try {
     const { grey, ink, strokes, dark, threshold, boxes, digits } = pictureSteps({ width, height, data: bytes(data) });
-    return { grey: text(grey), ink: text(ink), strokes: text(strokes), dark, threshold, boxes, digits: digits.map((one) => [...one]) };
+    const pictures = { grey: text(grey), ink: text(ink), strokes: text(strokes) };
+    return { ...pictures, dark, threshold, boxes, digits: digits.map((one) => [...one]) };
   } catch (error) {
     if (!(error instanceof PictureProblem)) throw error;
     return { problem: error.message, key: error.key, values: error.values };
   }
 });
 console.log(JSON.stringify({ steps, centred: boxes.map((box) => [...centred(Uint8Array.from(box))]) }));
-"""  # noqa: E501
+"""
 
 
 def run_pictures_js(pictures, boxes, folder):

@@ -286,7 +286,9 @@ def test_the_arguments_reach_ray(results, monkeypatch, arguments, expected):
     assert called == [("demo", command, kinds, "experiments.demo", "runs", [0], *expected)]
 
 
-@pytest.mark.parametrize("name", ["c3_tables", "distilled_lenet", "modern_lenet", "original_1998", "tutorial_lenet"])
+@pytest.mark.parametrize(
+    "name", ["c3_tables", "distilled_lenet", "modern_lenet", "original_1998", "refusal", "tutorial_lenet"]
+)
 def test_every_experiment_that_can_be_spread_names_its_parts(name):
     import importlib
 

@@ -18,6 +18,7 @@ from experiments import (
     distilled_lenet,
     modern_lenet,
     original_1998,
+    refusal,
     speed,
     tutorial_lenet,
 )
@@ -71,7 +72,8 @@ def test_a_record_says_how_it_was_made(name):
     for run in [{}, *record["runs"]]:
         machine = run.get("machine", record["machine"])
         check_place(machine, run.get("versions", record["versions"]))
-        if module_of(name) in ("distilled_lenet", "modern_lenet", "original_1998") and machine.endswith("threads"):
+        on_one = ("distilled_lenet", "modern_lenet", "original_1998", "refusal")
+        if module_of(name) in on_one and machine.endswith("threads"):
             assert machine.endswith(", 1 threads"), "these set it"
 
 
@@ -151,6 +153,15 @@ def original_runs(kind, seed):
     return [found | {"settings": settings | {"digits": digits}, "first_steps": ANY} | HISTORY]
 
 
+def refusal_runs(kind, seed):
+    _, settings, load, final, _ = refusal.RUNS[kind]
+    network = "LeNet5()" if kind == "1998" else f"{kind}_lenet()"
+    found = kept(network, load, f"weights/refusal/{kind}_seed{seed}.safetensors")
+    found |= {"settings": settings | {"digits": 50_000}, "final": f"weights/{final}{seed}.safetensors"}
+    counted = ("limits", "validation_errors", "test_refused", "test_errors_kept", "train_seconds")
+    return [found | dict.fromkeys(counted, ANY)]
+
+
 def speed_choices(kind, seed):
     return [{"settings": speed.CHOICES[kind][0], "validation_errors": ANY}]
 
@@ -207,6 +218,7 @@ SCRIPTS = {
     "modern_lenet_choices": (modern_lenet.CHOICES, modern_choices),
     "original_1998": (original_1998.RUNS, original_runs),
     "original_1998_choices": (original_1998.CHOICES, original_choices),
+    "refusal": (refusal.RUNS, refusal_runs),
     "speed_choices": (speed.CHOICES, speed_choices),
     "tutorial_lenet": (tutorial_lenet.RUNS, tutorial_runs),
 }

@@ -24,7 +24,7 @@ NOTEBOOKS, TRAINING, LAYERS = "tests/test_notebooks.py", "tests/test_training.py
 ORIGINAL, SPEED, EBLEARN = "tests/test_original.py", "tests/test_speed.py", "tests/test_eblearn.py"
 HELPERS, EXERCISES, DRAWINGS = "tests/test_helpers.py", "tests/test_exercises.py", "tests/test_drawings.py"
 DISTILLED, RECORD = "tests/test_distilled.py", "tests/test_record.py"
-DRAWN, PICTURES = "tests/test_drawn.py", "tests/test_pictures.py"
+DRAWN, PICTURES, REFUSAL = "tests/test_drawn.py", "tests/test_pictures.py", "tests/test_refusal.py"
 GPU, PARALLEL = "tests/test_gpu.py", "tests/test_data_parallel.py"
 MODES = f"{TRAINING} tests/test_gate.py"
 
@@ -72,6 +72,22 @@ TEXT = [
     ("draw.html", '"packed": "H4sI', '"packed": "H4sJ', "tests/test_page.py"),
     ("pad/page.html", "default-src 'none'; ", "", "tests/test_page.py"),
     (".github/workflows/pages.yml", "cp draw.html page", "cp README.md page", "tests/test_page.py"),
+    # What a network refuses.
+    ("experiments/refusal.py", "quantile(1 - share if isinstance", "quantile(share if isinstance", REFUSAL),
+    ("experiments/refusal.py", "else values.double() < limit", "else values.double() > limit", REFUSAL),
+    ("experiments/refusal.py", "outputs.min(dim=1) if", "outputs.max(dim=1) if", REFUSAL),
+    ("experiments/refusal.py", "[part[DIGITS:] for part in digits]", "[part[:DIGITS] for part in digits]", REFUSAL),
+    ("experiments/refusal.py", "[part[:DIGITS] for part in digits]", "digits", REFUSAL),
+    ("experiments/refusal.py", 'is_refused(final, values, limits["2 %"])',
+     'is_refused(final, values, limits["1 %"])', REFUSAL),
+    ("experiments/refusal.py", "(classes != labels)[~refused]", "(classes != labels)[refused]", REFUSAL),
+    ("experiments/refusal.py", 'modern_lenet.rung("60 epochs")', 'modern_lenet.rung("larger rate")', REFUSAL),
+    ("experiments/refusal.py", '"original_1998/60000_seed"', '"original_1998/s01_60000_seed"', REFUSAL),
+    ("results/refusal.json", '"2 %": 11.9', '"2 %": 12.9', REFUSAL),
+    ("results/refusal.json", '"validation_errors": 126', '"validation_errors": 125', REFUSAL),
+    ("results/refusal.json", '"test_refused": 199', '"test_refused": 200', REFUSAL),
+    ("digit_pad.py", '"LeNet5()": 12.1', '"LeNet5()": 12.2', REFUSAL),
+    ("digit_pad.py", '"tutorial_lenet()": 0.77', '"tutorial_lenet()": 0.76', REFUSAL),
     # Pictures, in both languages.
     ("lenet_pictures.py", "math.floor((box * steps).sum() / box.sum() + 0.5)",
      "round((box * steps).sum() / box.sum())", PICTURES),
