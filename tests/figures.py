@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 import digit_pad
 import lenet
 import lenet_utils
-from experiments import bench, distilled_lenet, modern_lenet, original_1998, speed
+from experiments import bench, distilled_lenet, modern_lenet, original_1998, refusal, speed
 from tools.colab_environment import COLAB
 from tools.mistakes import all_mistakes
 from tools.notebook_rules import NOTEBOOKS, ROOT, committed
