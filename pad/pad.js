@@ -136,6 +136,8 @@ const isDark = (element) => {
 function make(tag, name, ...children) {
   const element = document.createElement(tag);
   if (name) element.className = name;
+  // JupyterLab would take keys for commands to the notebook; it asks the very element that has the focus.
+  element.setAttribute("data-lm-suppress-shortcuts", "true");
   element.append(...children);
   return element;
 }
@@ -156,8 +158,6 @@ function createPad(el, { files, limits, language, shown, changed }) {
   let found = null; // what a picture gave: { steps, digits }
 
   const root = make("div", "digit-pad");
-  // JupyterLab would take Delete and Ctrl+Z for commands to the notebook.
-  root.setAttribute("data-lm-suppress-shortcuts", "true");
   const surface = make("canvas", "digit-pad-surface");
   // Twice as fine as the page, or the line is ragged on a sharp screen.
   surface.width = surface.height = 2 * SIDE;

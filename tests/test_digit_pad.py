@@ -1035,6 +1035,19 @@ def test_answers_are_text_and_a_view_that_goes_listens_no_more():
     assert "读作 7" in chinese[0] and chinese[1] == ["撤销", "清空", "图片", "拍照", "权重"]
 
 
+def test_no_key_on_the_pad_goes_to_the_notebook():
+    """JupyterLab asks the element that has the focus; those around it do not count."""
+    (found,) = browse(
+        """
+        show(drawings[0]);
+        const focusable = ["canvas", "button", "input"].flatMap((tag) => el.find(tag));
+        say(focusable.map(({ attributes }) => attributes["data-lm-suppress-shortcuts"]));
+        """,
+        [SEVEN],
+    )
+    assert len(found) > 8 and set(found) == {"true"}
+
+
 def test_a_digit_that_python_sets_is_shown_and_a_stroke_takes_its_place():
     shown, sent = browse(
         """

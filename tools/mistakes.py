@@ -48,6 +48,7 @@ TEXT = [
     ("pad/pad.js", "if (ofPicture) setStrokes([]);", "", PAD),
     ("pad/pad.js", "said.textContent = text;", "", PAD),
     ("pad/pad.js", "cursor.y += down * far;", "cursor.y -= down * far;", PAD),
+    ("pad/pad.js", 'element.setAttribute("data-lm-suppress-shortcuts", "true");', "", PAD),
     ("pad/network.js", "(255 * count + 50) / 100", "(255 * count) / 100", PAD),
     ("pad/network.js", "const within = (value) => Math.min(Math.max(value, -SIDE), 2 * SIDE);",
      "const within = (value) => Math.min(Math.max(value, 0), SIDE);", PAD),
