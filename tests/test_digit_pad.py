@@ -902,10 +902,13 @@ def test_every_drawing_that_python_lets_through_is_drawn_in_the_browser():
     shown = browse(
         """
         for (const strokes of drawings) {
-          const first = show(strokes).canvas.drawn, { canvas } = show();
+          const shown = show(strokes), first = shown.canvas.drawn;
+          shown.end();
+          const { canvas, end } = show();
           model.set("drawing", strokes);
           frame();
           say([first, canvas.drawn]);
+          end();
         }
         """,
         drawings,

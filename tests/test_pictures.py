@@ -137,6 +137,7 @@ def test_hard_photographs_are_read_nearly_as_well_as_the_digits_themselves(name,
     _, labels, themselves, kinds, steps = zip(*hard, strict=True)
     expected = right(network, themselves, np.array(labels))
     found = right(network, [only(one) for one in steps], np.array(labels))
+    print(f"{name}: {found.sum()} of {len(hard)} photographs are read right, {expected.sum()} of the digits themselves")
     assert expected.sum() >= 480 and found.sum() >= 0.97 * expected.sum()
     for paper in PAPERS:
         chosen = np.array([kind.endswith(paper) for kind in kinds])
