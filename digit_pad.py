@@ -17,7 +17,7 @@ import traitlets
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from lenet import LeNet5
+from lenet import LeNet5, modern_lenet, tutorial_lenet
 from lenet_data import ROOT, as_images, describe, unwrapped
 from lenet_pictures import BOX, centred
 from lenet_utils import COLOURS, weights_bytes
@@ -25,7 +25,7 @@ from lenet_utils import COLOURS, weights_bytes
 SIDE = 280  # of the pad, in units
 PEN = 26  # width of the line where ten units are a pixel: as the lines of MNIST's training digits are on average
 LEAST = 13  # units: a drawing no larger is a dot
-MOST_POINTS = 20_000  # of a drawing, some minutes of scribbling; to draw them takes Python a second
+MOST_POINTS = 20_000  # of a drawing, some minutes of scribbling; to ink them takes Python three seconds at most
 NOTHING = "draw a digit"
 # A network refuses a digit farther than this from every bitmap, or with a smaller largest probability: the limits at
 # which 2 % of the validation digits are refused by networks that have not seen them (results/refusal.json).
@@ -92,7 +92,8 @@ def check_strokes(strokes):
 
 
 def _is_list(value):
-    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray) and value.ndim > 0
+    return isinstance(value, (list, tuple)) or array
 
 
 def _ink(strokes, side):
@@ -160,13 +161,32 @@ LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6", "output")
 TUTORIAL_ENDS = ("1", "2", "4", "5", "8", "10", "11")  # its layers that are the last of c1, s2, ...
 
 
+KINDS = {"LeNet5()": LeNet5, "modern_lenet()": modern_lenet, "tutorial_lenet()": tutorial_lenet}
+
+
 def network_kind(net):
     """Return the name of a network that the pad shows, "LeNet5()" say; ValueError, with what it is, for others."""
-    kind = "LeNet5()" if isinstance(net, LeNet5) else getattr(net, "network", None)
-    if not isinstance(net, nn.Module) or kind not in LIMITS:
+    kind = "LeNet5()" if type(net) is LeNet5 else getattr(net, "network", None)
+    if not isinstance(net, nn.Module) or not isinstance(kind, str) or kind not in KINDS:
         found = kind if isinstance(kind, str) else describe(net)
         raise ValueError(f"The pad shows LeNet5(), modern_lenet() and tutorial_lenet(), not {found}.")
     return kind
+
+
+def _copied(net):
+    """Return a copy of a network that the pad shows, float32 on the CPU, in evaluation mode. Raises ValueError."""
+    kind = network_kind(net)
+    copied = KINDS[kind]().eval()
+    try:
+        copied.load_state_dict({name: tensor.detach().float() for name, tensor in net.state_dict().items()})
+    except (NotImplementedError, RuntimeError) as error:  # weights on no device, or of other layers
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"This network cannot be shown as {kind}: {reason}.") from None
+    with torch.no_grad():
+        output = copied(torch.zeros(1, 1, *2 * [28 if kind == "tutorial_lenet()" else 32]))
+    if not all(tensor.isfinite().all() for tensor in (output, *copied.state_dict().values())):
+        raise ValueError(f"This network, {kind}, has weights with which it returns no finite numbers: train it anew.")
+    return copied
 
 
 def read(net, digit):
@@ -280,10 +300,9 @@ class DigitPad(anywidget.AnyWidget):
         if isinstance(networks, nn.Module):
             networks = {network_kind(unwrapped(networks)).removesuffix("()"): networks}
         if not isinstance(networks, dict) or not networks or not all(isinstance(name, str) for name in networks):
-            raise ValueError(f"networks must be a network, or a dict of some by name, not {describe(networks)}.")
-        for net in networks.values():
-            network_kind(unwrapped(net))
-        self.networks = {name: copy.deepcopy(unwrapped(net)).float().cpu().eval() for name, net in networks.items()}
+            found = f"a dict with the names {list(networks)}" if isinstance(networks, dict) else describe(networks)
+            raise ValueError(f"networks must be a network, or a dict of some by name, not {found}.")
+        self.networks = {name: _copied(unwrapped(net)) for name, net in networks.items()}
         files = [{"name": name, "weights": weights_bytes(net)} for name, net in self.networks.items()]
         super().__init__(_files=files, drawing=strokes, language=language)
 
@@ -300,7 +319,7 @@ class DigitPad(anywidget.AnyWidget):
 
     @property
     def strokes(self):
-        return [] if isinstance(self.drawing, bytes) else self.drawing
+        return [] if isinstance(self.drawing, bytes) else copy.deepcopy(self.drawing)
 
     @strokes.setter
     def strokes(self, strokes):
@@ -314,12 +333,15 @@ class DigitPad(anywidget.AnyWidget):
 
     @digit.setter
     def digit(self, digit):
-        if digit is not None:
-            try:
-                network_input(digit)
-            except ValueError as error:
-                raise traitlets.TraitError(str(error)) from None
-        self.drawing = [] if digit is None else np.asarray(digit).tobytes()
+        if digit is None:
+            self.drawing = []
+            return
+        try:
+            network_input(digit)
+            pixels = torch.as_tensor(np.array(digit) if isinstance(digit, np.ndarray) else digit).cpu().numpy()
+        except (ValueError, NotImplementedError) as error:
+            raise traitlets.TraitError(str(error)) from None
+        self.drawing = pixels.tobytes()
 
     @property
     def activations(self):

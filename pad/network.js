@@ -53,13 +53,18 @@ function inkSegment(ink, [ax, ay], [bx, by]) {
     Math.max(0, Math.floor(Math.min(ay, by) - radius)),
     Math.min(FINE, Math.ceil(Math.max(ay, by) + radius)),
   ];
-  for (let row = firstY; row < lastY; row++)
-    for (let column = firstX; column < lastX; column++) {
+  // In a row only the columns near the line, or long lines take long; one more on either side for rounding.
+  const reach = dy ? (radius * Math.sqrt(length2)) / Math.abs(dy) + 1 : Infinity;
+  for (let row = firstY; row < lastY; row++) {
+    const middle = dy ? ax + ((row + 0.5 - ay) * dx) / dy : 0;
+    const last = Math.min(lastX, Math.ceil(middle + reach));
+    for (let column = Math.max(firstX, Math.floor(middle - reach)); column < last; column++) {
       const [x, y] = [column + 0.5 - ax, row + 0.5 - ay];
       const along = length2 > 0 ? Math.min(Math.max((x * dx + y * dy) / length2, 0), 1) : 0;
       const [offX, offY] = [x - along * dx, y - along * dy];
       if (offX * offX + offY * offY <= radius * radius) ink[FINE * row + column] = 1;
     }
+  }
 }
 
 // ------------------------------------------------------------------------------------------ three networks
@@ -101,6 +106,7 @@ export const KINDS = {
     squashName: "sum × sigmoid(sum)",
     keys: { c1: "c1.0", s2: "s2.1", c3: "c3.0", s4: "s4.1", c5: "c5.0", f6: "f6.0", output: "output" },
     normalised: { c5: "c5.2", f6: "f6.1" },
+    folds: ["s2", "s4", "c5", "f6"], // their batch normalisation is in their weights
   },
   "tutorial_lenet()": {
     scale: (ink) => (ink - 0.1307) / 0.3081,
@@ -124,23 +130,23 @@ export class WeightsProblem extends Error {
 
 // Return the tensors of a .safetensors file (bytes), each a Float32Array by its name, and the network's name.
 function readTensors(bytes) {
-  let header, start;
+  const tensors = {};
+  let name;
   try {
-    const size = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-    start = 8 + size;
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, start)));
+    const start = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, start)));
+    name = header.__metadata__?.network;
+    for (const [key, { dtype, data_offsets: offsets }] of Object.entries(header)) {
+      if (dtype !== "F32") continue; // counters of batches, which no image passes
+      const [from, to] = offsets.map((offset) => start + offset);
+      if (!(start <= from && from <= to && to <= bytes.length)) throw new RangeError();
+      tensors[key] = new Float32Array(bytes.slice(from, to).buffer);
+    }
   } catch {
     throw new WeightsProblem("noWeights");
   }
-  const name = header.__metadata__?.network;
-  if (!Object.hasOwn(KINDS, name ?? ""))
-    throw new WeightsProblem("otherNetwork", { name: String(name ?? "?").slice(0, 60) });
-  const tensors = {};
-  for (const [key, entry] of Object.entries(header)) {
-    if (entry.dtype !== "F32") continue; // counters of batches, which no image passes
-    const [from, to] = entry.data_offsets;
-    tensors[key] = new Float32Array(bytes.slice(start + from, start + to).buffer);
-  }
+  if (typeof name !== "string" || !Object.hasOwn(KINDS, name))
+    throw new WeightsProblem("otherNetwork", { name: typeof name === "string" ? name.slice(0, 60) : "?" });
   return { name, tensors };
 }
 
@@ -162,6 +168,7 @@ export function readNetwork(bytes) {
       take(`${key}.${part}`, count),
     );
     const factor = Float64Array.from(weight, (value, i) => value / Math.sqrt(variance[i] + 1e-5));
+    if (!factor.every(Number.isFinite)) throw new WeightsProblem("notFinite", { key: `${key}.running_var` });
     return { factor, shift: Float64Array.from(bias, (value, i) => value - mean[i] * factor[i]) };
   };
   const weighted = (layer, weights, units) => {

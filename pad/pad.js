@@ -142,9 +142,16 @@ function make(tag, name, ...children) {
   return element;
 }
 
+// Give a picture its text for those who cannot see it.
+function named(canvas, text) {
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", text);
+  return canvas;
+}
+
 // Put a pad into the element `el`. files: [{ name, bytes }] of weights. limits: beyond which a kind of network refuses.
 // shown: how many of their pictures are shown at first. changed: called with the strokes, and the digit of a picture or
-// null, when the pen rests. Returns { show, settle, setLanguage, paste, end }.
+// null, when the pen rests. Returns { show, settle, setLanguage, listen, surface, end }.
 function createPad(el, { files, limits, language, shown, changed }) {
   let words = wordsOf(language);
   let strokes = []; // never changed in place: who was given them would see no change
@@ -155,7 +162,9 @@ function createPad(el, { files, limits, language, shown, changed }) {
   let waiting = false; // for the next frame of the screen
   let cursor = null; // the pen that the keys move: { x, y, down }
   let problem = () => "";
-  let found = null; // what a picture gave: { steps, digits }
+  let found = null; // what pictureSteps gave
+  let stale = true; // digit and results are of another drawing
+  let turn = 0; // of what was done: a picture that is decoded too late is not shown
 
   const root = make("div", "digit-pad");
   const surface = make("canvas", "digit-pad-surface");
@@ -169,7 +178,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
   const complaint = make("p", "digit-pad-problem");
   complaint.setAttribute("role", "alert");
   const answers = make("ul", "digit-pad-answers");
-  const keys = make("small");
+  const keys = make("small", "digit-pad-keys");
   const views = make("div", "digit-pad-views");
   const steps = make("div", "digit-pad-steps");
   const digits = make("div", "digit-pad-found");
@@ -182,7 +191,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
     for (let i = 0; i < 10; i++) run(net, new Uint8Array(784)); // or the browser compiles it under the first strokes
     const canvas = make("canvas");
     canvas.tabIndex = 0;
-    canvas.setAttribute("role", "img");
+    canvas.setAttribute("role", "application"); // or a screen reader keeps the arrows for itself
     const box = make("input");
     box.type = "checkbox";
     box.checked = shown;
@@ -204,6 +213,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
       opened: null,
     };
     networks.push(network);
+    stale = true;
     answers.append(make("li", "", make("label", "", box, answer)));
     box.addEventListener("change", () => {
       arrange();
@@ -252,9 +262,10 @@ function createPad(el, { files, limits, language, shown, changed }) {
 
   function arrange() {
     const dark = isDark(root);
+    root.setAttribute("data-dark", String(dark));
     for (const network of networks) {
       const { net, view, box, figure, canvas, caption } = network;
-      network.shownName = words.names[network.name] ?? network.name;
+      network.shownName = Object.hasOwn(words.names, network.name) ? words.names[network.name] : network.name;
       caption.textContent = `${network.shownName} · ${net.name}`;
       canvas.setAttribute("aria-label", `${words.view(network.shownName)}. ${words.viewKeys}`);
       if (box.checked) view.prepare(words, dark);
@@ -292,24 +303,29 @@ function createPad(el, { files, limits, language, shown, changed }) {
   }
 
   const verdict = ({ shownName, net, result }) => {
-    const limit = limits[net.name];
-    const facts = { ...result, far: !net.output.bias, limit };
-    return takes(net, result, limit) ? words.reads(shownName, facts) : words.refuses(shownName, facts);
+    const facts = { ...result, far: !net.output.bias, limit: limits[net.name] };
+    return result.taken ? words.reads(shownName, facts) : words.refuses(shownName, facts);
   };
 
   function drawNow() {
     waiting = false;
-    if (!ofPicture) digit = prepare(strokes);
+    if (stale) {
+      stale = false;
+      if (!ofPicture) digit = prepare(strokes);
+      for (const network of networks) {
+        network.result = digit && run(network.net, digit);
+        if (digit) network.result.taken = takes(network.net, network.result, limits[network.net.name]);
+      }
+    }
     drawSurface();
     for (const network of networks) {
-      const { net, view, box, answer, sum, large, unit, opened } = network;
-      network.result = digit && run(net, digit);
+      const { view, box, answer, sum, large, unit, opened } = network;
       answer.textContent = network.result ? verdict(network) : `${network.shownName}: ${words.empty}`;
       if (!box.checked) continue;
       view.draw(network.result, unit);
       sum.textContent = network.result && unit ? view.sumOf(unit) : words.viewKeys;
       const pictures = network.result && opened ? view.large(opened) : [];
-      large.replaceChildren(...pictures.map(({ text, canvas }) => make("div", "", canvas, text)));
+      large.replaceChildren(...pictures.map(({ text, canvas }) => make("div", "", named(canvas, text), text)));
     }
     complaint.textContent = problem();
   }
@@ -321,13 +337,18 @@ function createPad(el, { files, limits, language, shown, changed }) {
     requestAnimationFrame(drawNow);
   }
 
+  // Tell those who hear the page what they cannot see.
+  function announce() {
+    const text = digit ? networks.map(verdict).join("; ") : words.empty;
+    surface.setAttribute("aria-label", `${words.pad}: ${text}. ${words.keys}`);
+    said.textContent = text;
+  }
+
   // The pen rests: tell who listens.
   function settle() {
     drawSoon();
     requestAnimationFrame(() => {
-      const text = digit ? networks.map(verdict).join("; ") : words.empty;
-      surface.setAttribute("aria-label", `${words.pad}: ${text}. ${words.keys}`);
-      said.textContent = text;
+      announce();
       changed(strokes, ofPicture ? digit : null);
     });
   }
@@ -336,7 +357,10 @@ function createPad(el, { files, limits, language, shown, changed }) {
     strokes = next;
     points = next.reduce((sum, stroke) => sum + stroke.length, 0);
     ofPicture = false;
+    stale = true;
+    turn++;
     problem = () => "";
+    markFound();
   }
 
   function show(next, pixels) {
@@ -344,6 +368,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
     if (cursor) cursor.down = false;
     setStrokes(next);
     if (pixels?.length) [digit, ofPicture] = [pixels, true];
+    markFound();
     drawSoon();
   }
 
@@ -369,6 +394,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
       points++;
     }
     strokes = [...strokes.slice(0, -1), stroke];
+    stale = true;
   }
 
   function undo() {
@@ -419,8 +445,8 @@ function createPad(el, { files, limits, language, shown, changed }) {
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   function movePen([right, down], far) {
     cursor ??= { x: SIDE / 2, y: SIDE / 2, down: false };
-    cursor.x += right * far;
-    cursor.y += down * far;
+    cursor.x = Math.min(Math.max(cursor.x + right * far, 0), SIDE);
+    cursor.y = Math.min(Math.max(cursor.y + down * far, 0), SIDE);
     if (cursor.down && strokes.length) goOn([[cursor.x, cursor.y]]);
     drawSoon();
   }
@@ -433,28 +459,27 @@ function createPad(el, { files, limits, language, shown, changed }) {
   surface.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in ARROWS) movePen(ARROWS[event.key], event.shiftKey ? 2 : 10);
-    else if (event.key === " ") setPenDown();
-    else if (/^[0-9]$/.test(event.key)) {
-      show(EXAMPLES[Number(event.key)]);
-      settle();
-    } else return;
+    else if (event.key === " " && pen === null) setPenDown();
+    else return;
     event.preventDefault();
   });
   root.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") undo();
+    const command = event.ctrlKey || event.metaKey || event.altKey;
+    if (command && !event.shiftKey && event.key.toLowerCase() === "z") undo();
     else if (event.key === "Delete" || event.key === "Backspace") erase();
-    else return;
+    else if (!command && /^[0-9]$/.test(event.key)) {
+      show(EXAMPLES[Number(event.key)]);
+      settle();
+    } else return;
     event.preventDefault();
   });
 
   // ---------------------------------------------------------------------------------------------- pictures and files
 
   function showFound() {
-    if (!found) {
-      steps.replaceChildren();
-      digits.replaceChildren();
-      return;
-    }
+    steps.replaceChildren();
+    digits.replaceChildren();
+    if (!found) return;
     const { grey, ink, strokes: mask, boxes, dark } = found;
     const framed = paint(mask, true, 1);
     const marks = framed.getContext("2d");
@@ -468,21 +493,24 @@ function createPad(el, { files, limits, language, shown, changed }) {
       [words.steps.strokes, paint(mask, true, 1)],
       [words.steps.boxes, framed],
     ];
-    steps.replaceChildren(...shown.map(([text, canvas]) => make("div", "", canvas, text)));
+    steps.replaceChildren(...shown.map(([text, canvas]) => make("div", "", named(canvas, text), text)));
     const buttons = found.digits.map((one, i) => {
-      const button = make(
-        "button",
-        "",
-        paint({ width: 28, height: 28, data: one }, true),
-        String(run(networks[0].net, one).best),
-      );
+      const [{ net, shownName }] = networks;
+      const picture = paint({ width: 28, height: 28, data: one }, true);
+      const button = make("button", "", picture, String(run(net, one).best));
       button.type = "button";
-      button.title = words.choose(i);
-      button.setAttribute("aria-pressed", String(one === digit));
+      button.title = words.choose(i, shownName);
       button.addEventListener("click", () => choosePicture(i));
       return button;
     });
-    digits.replaceChildren(make("div", "", words.found(found.digits.length)), ...buttons);
+    digits.replaceChildren(make("div", "", words.found(found.digits.length, networks[0].shownName)), ...buttons);
+    markFound();
+  }
+
+  // Mark which of the digits of a picture is shown. The buttons stay: one of them may have the focus.
+  function markFound() {
+    const [, ...buttons] = digits.children;
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(ofPicture && found.digits[i] === digit)));
   }
 
   // Return an image { width, height, data } as a canvas; ink: the largest level is black.
@@ -501,17 +529,14 @@ function createPad(el, { files, limits, language, shown, changed }) {
 
   function choosePicture(i) {
     show([], found.digits[i]);
-    showFound();
     settle();
   }
 
   async function readPicture(file) {
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(file);
-    } catch {
-      return complain(() => words.noPicture(file.name || file.type || "?"));
-    }
+    const mine = ++turn;
+    const bitmap = await createImageBitmap(file).catch(() => null);
+    if (mine !== turn) return bitmap?.close();
+    if (!bitmap) return complain(() => words.noPicture(file.name || file.type || "?"));
     const shrink = Math.min(1, MOST_PIXELS / Math.max(bitmap.width, bitmap.height));
     const canvas = make("canvas");
     [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(shrink * side)));
@@ -527,20 +552,21 @@ function createPad(el, { files, limits, language, shown, changed }) {
       if (!(error instanceof PictureProblem)) throw error;
       return complain(() => words.pictures[error.key]?.(error.values) ?? error.message);
     }
+    showFound();
     choosePicture(0);
   }
 
   async function readWeights(file) {
     try {
-      addNetwork(file.name.replace(/\.safetensors$/i, ""), new Uint8Array(await file.arrayBuffer()), true);
+      addNetwork(file.name.replace(/\.safetensors$/i, "") || "?", new Uint8Array(await file.arrayBuffer()), true);
     } catch (error) {
-      if (!(error instanceof WeightsProblem)) throw error;
-      const { key, values } = error;
+      // Whatever else fails: the file could not be read.
+      const { key, values } = error instanceof WeightsProblem ? error : { key: "noWeights" };
       return complain(() => (typeof words[key] === "string" ? words[key] : words[key](values)));
     }
+    problem = () => "";
     arrange();
-    show(strokes, ofPicture ? digit : null);
-    settle();
+    drawSoon();
   }
 
   // One sentence; drawing, digit and networks stay as they are.
@@ -556,12 +582,18 @@ function createPad(el, { files, limits, language, shown, changed }) {
     event.preventDefault();
     readFile(file);
   };
-  root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", (event) => {
+  const allow = (event) => event.preventDefault();
+  const drop = (event) => {
     event.preventDefault();
     const file = event.dataTransfer?.files[0];
     if (file) readFile(file);
-  });
+  };
+  // Listen to files that are dropped on, or pasted into, an element or the whole page.
+  const listen = (target, how) => {
+    target[how]("dragover", allow);
+    target[how]("drop", drop);
+    target[how]("paste", paste);
+  };
 
   const labels = []; // functions that write texts in the present language
   function button(key, act) {
@@ -574,23 +606,24 @@ function createPad(el, { files, limits, language, shown, changed }) {
     element.addEventListener("click", act);
     return element;
   }
-  function chooser(key, attributes) {
+  function chooser(key, read, attributes) {
     const input = make("input");
     Object.assign(input, { type: "file", hidden: true, ...attributes });
     input.addEventListener("change", () => {
       const [file] = input.files;
       input.value = ""; // or the same file could not be chosen again
-      if (file) readFile(file);
+      if (file) read(file);
     });
     const opener = button(key, () => input.click());
     return [opener, input];
   }
   const row = (...children) => make("div", "", ...children.flat());
   const buttons = row(button("undo", undo), button("erase", erase));
+  const byTouch = globalThis.matchMedia?.("(pointer: coarse)").matches; // elsewhere a camera is a folder of files
   const more = row(
-    chooser("picture", { accept: "image/*" }),
-    chooser("camera", { accept: "image/*", capture: "environment" }),
-    chooser("weights", { accept: ".safetensors" }),
+    chooser("picture", readPicture, { accept: "image/*" }),
+    byTouch ? chooser("camera", readPicture, { accept: "image/*", capture: "environment" }) : [],
+    chooser("weights", readWeights, { accept: ".safetensors" }),
   );
   labels.push(() => (keys.textContent = words.keys));
 
@@ -601,6 +634,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
     arrange();
     showFound();
     drawSoon();
+    requestAnimationFrame(announce);
   }
 
   files.forEach(({ name, bytes }, i) => addNetwork(name, bytes, i < shown));
@@ -616,7 +650,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
     drawSoon();
   };
   theme?.addEventListener("change", retheme);
-  return { show, settle, setLanguage, paste, end: () => theme?.removeEventListener("change", retheme) };
+  return { show, settle, setLanguage, listen, surface, end: () => theme?.removeEventListener("change", retheme) };
 }
 
 // ---------------------------------------------------------------------------------------------- the widget
@@ -645,12 +679,12 @@ function render({ model, el }) {
   const changeLanguage = () => pad.setLanguage(model.get("language"));
   model.on("change:drawing", showDrawing);
   model.on("change:language", changeLanguage);
-  el.addEventListener("paste", pad.paste);
+  pad.listen(el, "addEventListener");
   showDrawing();
   return () => {
     model.off("change:drawing", showDrawing);
     model.off("change:language", changeLanguage);
-    el.removeEventListener("paste", pad.paste);
+    pad.listen(el, "removeEventListener");
     pad.end();
   };
 }
@@ -695,10 +729,11 @@ export async function mount(document) {
     language = language === "zh" ? "en" : "zh";
     write();
   });
-  document.addEventListener("paste", pad.paste);
+  pad.listen(document, "addEventListener");
   write();
   pad.show(EXAMPLES[7]);
   pad.settle();
+  pad.surface.focus({ preventScroll: true });
 }
 
 export default { render };

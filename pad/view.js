@@ -16,7 +16,6 @@ const THEMES = {
     frame: "#B0B0B0",
     faint: "#C8C8C8",
     high: "#D55E00",
-    mark: "#009E73",
   },
   dark: {
     ground: [24, 24, 24],
@@ -25,7 +24,6 @@ const THEMES = {
     frame: "#606060",
     faint: "#505050",
     high: "#FF8C42",
-    mark: "#2FD6A3",
   },
 };
 
@@ -90,7 +88,7 @@ export class View {
     brush.fillStyle = `rgb(${this.theme.ground})`;
     brush.fillRect(0, 0, WIDTH, HEIGHT);
     const { output } = this.net;
-    const limit = largest(output.weight);
+    const limit = output.bias ? largest(output.weight) : 1.7159; // bitmaps as F6 is coloured
     PLACES.output.forEach(([x, y, size], i) => {
       const picture = coloured(output.weight.slice(84 * i, 84 * i + 84), 7, 12, this.signed, -limit, limit);
       brush.drawImage(picture, x, y, 7 * size, 12 * size);
@@ -165,28 +163,35 @@ export class View {
         brush.drawImage(picture, 0, down * i, across, down, x, y, across * size, down * size),
       );
     }
-    this.write(brush, String(result.best), 574, 82, { size: 72, align: "center", colour: this.theme.high });
+    const { text: grey, high } = this.theme;
+    const answer = result.taken ? String(result.best) : "–"; // a dash: no digit
+    this.write(brush, answer, 574, 82, { size: 72, align: "center", colour: result.taken ? high : grey });
     result.scores.forEach((score, i) => {
       const text = this.net.output.bias ? `${(100 * score).toFixed(1)} %` : score.toFixed(1);
-      const colour = i === result.best ? this.theme.high : this.theme.text;
+      const colour = i === result.best && result.taken ? high : grey;
       this.write(brush, text, 108 + 55 * i + 17, 502, { align: "center", colour });
     });
     if (chosen) this.drawConnections(brush, chosen);
   }
 
   drawConnections(brush, chosen) {
-    const explained = explain(this.net, this.result, chosen);
-    brush.strokeStyle = this.theme.mark;
-    brush.lineWidth = 1.5;
     const [x, y, wide, high] = this.boxOf(chosen);
-    brush.strokeRect(x, y, wide, high);
-    for (const window of explained?.windows ?? []) {
+    const lines = new Path2D();
+    lines.rect(x, y, wide, high);
+    for (const window of explain(this.net, this.result, chosen)?.windows ?? []) {
       const [left, top, across, down] = this.boxOf(window);
-      brush.strokeRect(left, top, across, down);
-      brush.beginPath();
-      brush.moveTo(left + across / 2, top + down);
-      brush.lineTo(x + wide / 2, y);
-      brush.stroke();
+      lines.rect(left, top, across, down);
+      lines.moveTo(left + across / 2, top + down / 2);
+      lines.lineTo(x + wide / 2, y + high / 2);
+    }
+    // Twice: the wide one sets the narrow one off from whatever lies below.
+    for (const [colour, width] of [
+      [`rgb(${this.theme.ground})`, 3.5],
+      [`rgb(${this.theme.ink})`, 1.2],
+    ]) {
+      brush.strokeStyle = colour;
+      brush.lineWidth = width;
+      brush.stroke(lines);
     }
   }
 
@@ -220,23 +225,24 @@ export class View {
     return null;
   }
 
-  // Return the unit that is `right` and `down` steps away from one, or in the next map (next: 1 or -1).
+  // Return the unit that is `right` and `down` steps away from one, or in the next map or layer (next: 1 or -1).
   step(unit, right, down, next = 0) {
     const order = ["input", "c1", "s2", "c3", "s4", "c5", "f6", "output"];
-    let { layer, map, row, column } = unit;
+    let { map } = unit;
+    const { layer, row, column } = unit;
     const { side } = this.result.states[layer];
-    if (next || side === 1) {
-      const across = layer === "f6" ? 7 : 1;
-      map += next || right + across * down;
-      let at = order.indexOf(layer);
-      const { count, values } = this.result.states[layer];
-      if (map < 0 || map >= Math.max(count, values.length / (side * side))) {
-        at = (at + (map < 0 ? -1 : 1) + order.length) % order.length;
-        const other = this.result.states[order[at]];
-        map = map < 0 ? other.count - 1 : 0;
-        [layer, row, column] = [order[at], 0, 0];
-      }
-      return { layer, map, row, column };
+    const { count } = this.result.states[layer];
+    const flat = side === 1; // its units have one row: arrows go from unit to unit, pages to another layer
+    if (flat && !next) {
+      const other = map + right + (layer === "f6" ? 7 : 1) * down;
+      return { layer, map: Math.min(Math.max(other, 0), count - 1), row, column };
+    }
+    if (next) {
+      map += next;
+      if (!flat && map >= 0 && map < count) return { layer, map, row, column };
+      const at = (order.indexOf(layer) + next + order.length) % order.length;
+      const others = this.result.states[order[at]];
+      return { layer: order[at], map: next < 0 && others.side > 1 ? others.count - 1 : 0, row: 0, column: 0 };
     }
     const within = (value) => Math.min(Math.max(value, 0), side - 1);
     return { layer, map, row: within(row + down), column: within(column + right) };
@@ -252,13 +258,15 @@ export class View {
       const input = this.result.states.input;
       return name + words.value(number(input.values[unit.row * side + unit.column], 2));
     }
+    const digits = unit.layer === "output" && !this.net.output.bias ? 4 : 2; // squares of what may be little
     const parts = explained.parts.map(({ of, value }, i) => {
       const sign = value < 0 ? "−" : i ? "+" : "";
-      return `${sign}${i ? " " : ""}${number(Math.abs(value), 2)} (${of ? words.parts[of[0]](of[1]) : words.bias})`;
+      return `${sign}${i ? " " : ""}${number(Math.abs(value), digits)} (${of ? words.parts[of[0]](of[1]) : words.bias})`;
     });
     const squashed =
       explained.state === explained.sum ? "" : words.squashed(this.net.kind.squashName, number(explained.state, 2));
-    return `${name}${words.value(parts.join(" "))} = ${number(explained.sum, 2)}${squashed}`;
+    const folded = this.net.kind.folds?.includes(unit.layer) ? words.folded : "";
+    return `${name}${words.value(parts.join(" "))} = ${number(explained.sum, digits)}${squashed}${folded}`;
   }
 
   // Return a map in large with its kernels: [{ text, canvas }].
@@ -293,12 +301,7 @@ export class View {
       const kernels = kernelsOf(net, layer, map);
       const limit = largest(kernels.flatMap((kernel) => [...kernel.values]));
       for (const { of, side: across, values: cells } of kernels) {
-        const text =
-          layer === "c1" || across !== 5
-            ? layer === "c1"
-              ? words.kernel(null)
-              : `${words.weightsOf} ${map}`
-            : words.kernel(of);
+        const text = words.kernel({ layer, map, of, bitmap: layer === "output" && !net.output.bias });
         add(text, cells, across, cells.length / across, this.signed, -limit, limit, 10);
       }
     }

@@ -432,6 +432,17 @@ class Pad:
         view.click(position=place)
         erase(pad)
 
+    def test_digits_of_a_photograph_are_found_and_read(self, pad):
+        pad.locator("input[accept='image/*']").first.set_input_files(ROOT / "images/photograph.jpg")
+        found = pad.locator(".digit-pad-found button")
+        found.nth(4).wait_for()
+        assert found.all_inner_texts() == ["1", "4", "3", "1", "8"] and classes(pad)[0] == 1
+        found.nth(4).click()
+        assert classes(pad)[0] == 8 and found.nth(4).get_attribute("aria-pressed") == "true"
+        pad.locator(".digit-pad").screenshot(path=SCREENSHOTS / f"{type(self).__name__}_photograph.png")
+        erase(pad)
+        assert found.count() == 0
+
     def test_a_file_of_weights_adds_a_network_and_another_file_is_refused(self, pad, tmp_path):
         before = len(answers(pad))
         draw(pad, TWO)
@@ -471,6 +482,7 @@ class TestNotebookPad(Pad):
         erase(pad)
 
     def test_a_key_does_not_go_to_the_notebook(self, pad):
+        erase(pad)
         cells = len(prompts(pad))
         draw(pad, SEVEN)
         for key in ("Control+z", "7", "a", "b", "ArrowDown", " ", "Delete"):

@@ -53,7 +53,7 @@ SCRIBBLE = np.random.default_rng(0).integers(0, SIDE + 1, (20, 300, 2)).tolist()
 
 NETWORKS = {
     "1998": (LeNet5, "original_1998/60000_seed0"),
-    "today": (modern_lenet, "modern_lenet/60_epochs_seed0"),
+    "modern": (modern_lenet, "modern_lenet/60_epochs_seed0"),
     "tutorial": (tutorial_lenet, "tutorial_lenet/seed0"),
 }
 FILES = {name: ROOT / "weights" / f"{place}.safetensors" for name, (_, place) in NETWORKS.items()}
@@ -348,6 +348,35 @@ def test_layer_activations_end_in_what_the_network_returns(name, nets):
     assert torch.equal(activations["input"], images)
 
 
+def spoilt(make, change):
+    net = make()
+    with torch.no_grad():
+        change(net)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        (spoilt(LeNet5, lambda net: net.f6.bias.fill_(float("nan"))), "no finite numbers"),
+        (spoilt(tutorial_lenet, lambda net: net[3].weight.fill_(float("inf"))), "no finite numbers"),
+        (spoilt(modern_lenet, lambda net: net.s2[1].running_var.fill_(-1)), "no finite numbers"),
+        (spoilt(modern_lenet, lambda net: setattr(net, "c5", torch.nn.Identity())), "cannot be shown as modern_lenet"),
+        (spoilt(LeNet5, lambda net: net.to("meta")), "cannot be shown as LeNet5"),
+    ],
+)  # fmt: skip
+def test_a_network_that_cannot_run_is_refused_in_one_sentence(net, said):
+    with pytest.raises(ValueError, match=said) as refused:
+        DigitPad({"mine": net})
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 250
+
+
+def test_a_network_that_keeps_its_activations_is_shown(net):
+    mine = copy.deepcopy(net)
+    mine.kept = mine(torch.zeros(1, 1, 32, 32))  # which deepcopy refuses
+    assert DigitPad(mine, SEVEN).answer == "LeNet5 reads 7"
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("strokes", "expected"), [(SEVEN, 7), (TWO, 2)])
 def test_the_networks_read_the_drawing(name, strokes, expected, nets):
@@ -357,13 +386,13 @@ def test_the_networks_read_the_drawing(name, strokes, expected, nets):
     if name == "1998":
         assert output.argmin() == best and sure == output.min() and taken == (sure <= LIMITS["LeNet5()"])
     else:
-        kind = "modern_lenet()" if name == "today" else "tutorial_lenet()"
+        kind = "modern_lenet()" if name == "modern" else "tutorial_lenet()"
         assert output.argmax() == best and sure == pytest.approx(output.softmax(0).max().item())
         assert taken == (sure >= LIMITS[kind])
 
 
 def test_reading_leaves_a_network_as_it_was(nets):
-    net = copy.deepcopy(nets["today"]).train()
+    net = copy.deepcopy(nets["modern"]).train()
     net.c1.eval()
     before = {key: value.clone() for key, value in net.state_dict().items()}
     assert read(net, prepare(SEVEN))[0] == 7
@@ -383,8 +412,9 @@ def test_noise_is_seen_as_no_digit_by_the_network_of_1998(net):
     ("made", "said"),
     [
         (torch.nn.Linear(2, 2), "not a Linear"), (LeNet5, "not a type"), (7, "not 7"), (None, "not None"),
-        ({}, "not a dict"),
-        (torch.nn.Sequential(), "not a Sequential"), ([LeNet5()], "not a list"), ({1: LeNet5()}, "not a dict"),
+        ({}, r"not a dict with the names \[\]"), (type("Mine", (LeNet5,), {})(), "not a Mine"),
+        (torch.nn.Sequential(), "not a Sequential"), ([LeNet5()], "not a list"),
+        ({1: LeNet5()}, r"not a dict with the names \[1\]"),
         ({"mine": 3}, "not 3"), ({"mine": LeNet5(), "other": torch.nn.Linear(2, 2)}, "not a Linear"),
     ],
 )  # fmt: skip
@@ -477,7 +507,7 @@ def test_a_digit_of_a_picture_takes_the_place_of_the_strokes_and_gives_way_to_th
     assert np.array_equal(pad.digit, digit) and pad.strokes == []
     pad.digit = None
     assert pad.digit is None and pad.answer == NOTHING
-    twice = "1998 reads 2; today reads 2; tutorial reads 2"
+    twice = "1998 reads 2; modern reads 2; tutorial reads 2"
     assert [re.sub("sees no digit", "reads 2", said) for said in seen] == [
         twice,
         twice.replace("2", "7"),
@@ -510,9 +540,9 @@ def test_the_pad_runs_copies_of_the_networks(net):
 
 
 def test_the_browser_gets_the_networks_as_save_weights_stores_them(nets, tmp_path):
-    pad = DigitPad({"mine": nets["today"].double()})
-    nets["today"].float()
-    save_weights(nets["today"], tmp_path / "mine.safetensors")
+    pad = DigitPad({"mine": nets["modern"].double()})
+    nets["modern"].float()
+    save_weights(nets["modern"], tmp_path / "mine.safetensors")
     assert pad.get_state("_files")["_files"] == [
         {"name": "mine", "weights": (tmp_path / "mine.safetensors").read_bytes()}
     ]
@@ -569,6 +599,7 @@ export class ImageData {
     Object.assign(this, { width, height, data: new Uint8ClampedArray(4 * width * height) });
   }
 }
+export class Path2D { rect() {} moveTo() {} lineTo() {} }
 class Context {
   constructor(element) { this.element = element; }
   setTransform() {} beginPath() {} stroke() {} fill() {} fillRect() {} strokeRect() {} arc() {}
@@ -577,6 +608,7 @@ class Context {
   lineTo(...point) { this.element.drawn.at(-1).push(check(point)); }
   fillText(text, x, y) { this.element.written.push([text, x, y]); }
   createImageData(width, height) { return new ImageData(width, height); }
+  getImageData() { return picture; }
   putImageData(image) { this.element.image = image; }
   drawImage(picture, ...place) {
     if (picture.written && place[0] === 0 && place[2] === 660) this.element.written = []; // the ground
@@ -634,9 +666,11 @@ export const requestAnimationFrame = (act) => frames.push(act);
 export const frame = () => frames.splice(0).forEach((act) => act());
 let picture = null;
 export const thePictureIs = (next) => (picture = next);
-export const createImageBitmap = async () => {
-  if (!picture) throw new Error("no picture");
-  return { ...picture, close() {} };
+export const createImageBitmap = async ({ wait }) => {
+  const mine = picture;
+  await wait;
+  if (!mine) throw new Error("no picture");
+  return { ...mine, close() {} };
 };
 """
 # A model that tells its listeners of a change from either side, as that of ipywidgets does; a pen; what is said.
@@ -722,7 +756,7 @@ def tell(program, modules=()):
 
 def browse(program, drawings=(), names=("1998",)):
     """Run a program on PAGE, with a pad of `names` of FILES and `drawings`; return the values that it said."""
-    stands = "document, ImageData, getComputedStyle, requestAnimationFrame, createImageBitmap"
+    stands = "document, ImageData, Path2D, getComputedStyle, requestAnimationFrame, createImageBitmap"
     text = javascript() + "export { prepare, readNetwork, run, explain, kernelsOf, takes, centred, KINDS };"
     modules = [("stands", STAND_INS), ("pad", f'import {{ {stands} }} from "@stands";{text}')]
     imports = 'import { Element, frame, thePictureIs } from "@stands"; import pad, * as parts from "@pad";'
@@ -847,13 +881,13 @@ def test_a_sum_written_out_is_the_sum(nets):
 def test_kernels_in_large_are_those_of_the_network(nets):
     found = browse(
         """
-        const net = parts.readNetwork(bytesOf(FILES.today));
+        const net = parts.readNetwork(bytesOf(FILES.modern));
         for (const [layer, map] of [["c1", 3], ["c3", 7], ["c3", 15], ["f6", 2]])
           say(parts.kernelsOf(net, layer, map).map(({ of, values }) => [of, Array.from(values)]));
         """,
-        names=("today",),
+        names=("modern",),
     )
-    net = nets["today"]
+    net = nets["modern"]
     dense = net.c3[0].dense_weight().detach()
     assert np.allclose(found[0][0][1], net.c1[0].weight[3].flatten().detach(), atol=1e-7)
     for number, kernels in ((7, found[1]), (15, found[2])):
@@ -871,9 +905,12 @@ def test_kernels_in_large_are_those_of_the_network(nets):
         ("new Uint8Array()", "noWeights"), ("new Uint8Array(9).fill(7)", "noWeights"),
         ("new TextEncoder().encode('\\x02\\0\\0\\0\\0\\0\\0\\0{}')", "otherNetwork"),
         ("renamed('LeNet5()', 'Other()')", "otherNetwork"), ("renamed('LeNet5()', 'toString')", "otherNetwork"),
-        ("renamed('c3.bias', 'c3.hias')", "wrongTensor"), ("whole.slice(0, 200000)", "wrongTensor"),
+        ("renamed('c3.bias', 'c3.hias')", "wrongTensor"), ("whole.slice(0, 200000)", "noWeights"),
         ("whole.fill(255, 0, 8)", "noWeights"),
-        ("infinite()", "notFinite"),
+        ("infinite()", "notFinite"), ("header('null')", "noWeights"), ("header('{\"a\":null}')", "noWeights"),
+        ("header('{\"a\":{\"dtype\":\"F32\"}}')", "noWeights"), ("whole.slice(0, -1)", "noWeights"),
+        ("header('{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[-24,0]}}')", "noWeights"),
+        ("header('{\"__metadata__\":{\"network\":{\"toString\":1}}}')", "otherNetwork"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_of_weights_is_named(change, key):
@@ -884,6 +921,12 @@ def test_what_is_no_file_of_weights_is_named(change, key):
           let text = Array.from(whole, (byte) => String.fromCharCode(byte)).join("");
           text = text.replace(from, to.padEnd(from.length));
           return Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+        }};
+        const header = (text) => {{
+          const bytes = new Uint8Array(8 + text.length);
+          bytes.set([text.length]);
+          bytes.set(new TextEncoder().encode(text), 8);
+          return bytes;
         }};
         const infinite = () => {{
           const bytes = whole.slice();
@@ -935,7 +978,7 @@ def test_the_pen_draws_where_it_is_beyond_the_pad_too_and_python_hears_of_it_whe
     line = [[100, 20], [110, 30], [120, 40], [125, 45], [130, 50], [390, -50]]
     assert drawn == [[line[0], *line]]
     assert sent == [[line], [line, [[10, 250], [90, 240]]]]
-    assert re.fullmatch(r"1998 (reads \d, distance \d+\.\d|sees no digit: .*)", said)
+    assert re.fullmatch(r"1998 (reads \d, squared distance \d+\.\d|sees no digit: .*)", said)
 
 
 @pytest.mark.parametrize("button", ["button: 1", "button: 2"])
@@ -1032,10 +1075,106 @@ def test_answers_are_text_and_a_view_that_goes_listens_no_more():
         """,
         [SEVEN],
     )
-    assert re.fullmatch(r"<b>mine</b> reads 7, distance \d\.\d", first)
+    assert re.fullmatch(r"<b>mine</b> reads 7, squared distance \d\.\d", first)
     assert name == "<b>mine</b> · LeNet5()" and left == 0
     assert "Drawing pad: <b>mine</b> reads 7" in labels[0] and "layers of the network <b>mine</b>" in labels[1]
-    assert "读作 7" in chinese[0] and chinese[1] == ["撤销", "清空", "图片", "拍照", "权重"]
+    assert "读作 7" in chinese[0] and chinese[1] == ["撤销", "清空", "图片", "权重"]
+
+
+# A picture of digits side by side, dark on light, four times as large; a chooser of files; time for what is awaited.
+PICTURE = """
+function row(...digits) {
+  const [width, height] = [4 * 28 * digits.length, 4 * 28];
+  const data = new Uint8ClampedArray(4 * width * height).fill(255);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) {
+      const ink = digits[Math.floor(x / 112)][28 * Math.floor(y / 4) + Math.floor((x % 112) / 4)];
+      data.fill(255 - ink, 4 * (y * width + x), 4 * (y * width + x) + 3);
+    }
+  return { width, height, data };
+}
+const choose = (which, file) => {
+  const chooser = el.find("input").filter(({ type }) => type === "file").find(({ accept }) => accept === which);
+  chooser.files = [file];
+  chooser.happen("change");
+};
+const later = async () => {
+  for (let i = 0; i < 3; i++) { await new Promise((done) => setTimeout(done)); frame(); }
+};
+"""
+
+
+def test_digits_of_a_picture_are_shown_one_by_one_and_python_hears_of_them():
+    answers, found, again, sent, after = browse(
+        PICTURE
+        + """
+        const { answers, canvas, complaint, undo, pen } = show();
+        thePictureIs(row(...drawings));
+        choose("image/*", { name: "two.png" }); await later();
+        say(answers[0].textContent);
+        const [panel] = el.find("digit-pad-found");
+        const pressed = () => panel.children.slice(1).map((one) => [one.textContent, one.attributes["aria-pressed"]]);
+        say(pressed());
+        panel.children[2].happen("click"); await later();
+        say([answers[0].textContent, pressed()]);
+        say(sent.map((one) => one.length === 784 && one.some((ink) => ink > 200)));
+        pen("down", 10, 20); pen("move", 30, 40); pen("up", 30, 40); await later();
+        say([pressed().map(([, state]) => state), sent.at(-1)]);
+        """,
+        [prepare(TWO).flatten().tolist(), prepare(SEVEN).flatten().tolist()],
+    )
+    assert answers.startswith("1998 reads 2") and found == [["2", "true"], ["7", "false"]]
+    assert again[0].startswith("1998 reads 7") and again[1] == [["2", "false"], ["7", "true"]]
+    assert sent == [True, True] and after == [["false", "false"], [[[10, 20], [30, 40]]]]
+
+
+def test_what_is_no_picture_and_one_that_comes_too_late_change_nothing():
+    complaints, late, nothing = browse(
+        PICTURE
+        + """
+        const { answers, complaint, key } = show(drawings[2]);
+        thePictureIs(null); choose("image/*", { name: "<b>.txt" }); await later();
+        const first = complaint.textContent;
+        thePictureIs({ width: 40, height: 40, data: new Uint8ClampedArray(6400).fill(255) });
+        choose("image/*", { name: "blank.png" }); await later();
+        say([first, complaint.textContent, answers[0].textContent]);
+        let decoded;
+        thePictureIs(row(drawings[0]));
+        choose("image/*", { name: "large.png", wait: new Promise((done) => (decoded = done)) });
+        key("3"); await later(); decoded(); await later();
+        say([answers[0].textContent, complaint.textContent]);
+        choose(".safetensors", { name: "x.json", arrayBuffer: async () => new ArrayBuffer(9) }); await later();
+        const bad = complaint.textContent;
+        choose(".safetensors", { name: "gone.safetensors", arrayBuffer: async () => { throw new Error("gone"); } });
+        await later();
+        say([bad, complaint.textContent, answers[0].textContent]);
+        """,
+        [prepare(TWO).flatten().tolist(), None, SEVEN],
+    )
+    assert complaints[0] == "<b>.txt cannot be read as a picture." and "No digit stands out" in complaints[1]
+    assert complaints[2].startswith("1998 reads 7")
+    assert late[0].startswith("1998 reads 3") and late[1] == ""
+    assert nothing[0] == nothing[1] and nothing[0].startswith("This file holds no weights")
+    assert nothing[2].startswith("1998 reads 3")
+
+
+def test_pointing_at_the_view_runs_no_network_again():
+    """Only a new drawing does: its picture of the input is then another one."""
+    (runs,) = browse(
+        """
+        let count = 0;
+        const original = Math.tanh;
+        Math.tanh = (value) => { count++; return original(value); };
+        const { views: [view], key } = show(drawings[0]);
+        count = 0;
+        for (let x = 60; x < 600; x += 50) { view.happen("pointermove", { clientX: x, clientY: 345 }); frame(); }
+        const hovering = count;
+        key("3"); frame();
+        say([hovering, count > 5000]);
+        """,
+        [SEVEN],
+    )
+    assert runs == [0, True]
 
 
 def test_no_key_on_the_pad_goes_to_the_notebook():

@@ -19,7 +19,7 @@ from lenet_data import write_whole
 PAGE = ROOT / "draw.html"
 NETWORKS = {
     "1998": "original_1998/60000_seed0",
-    "today": "modern_lenet/60_epochs_seed0",
+    "modern": "modern_lenet/60_epochs_seed0",
     "tutorial": "tutorial_lenet/seed0",
 }
 
