@@ -619,7 +619,7 @@ EXERCISES = {
         8: "The longer side becomes 20 pixels, not 32.",
         20: "That is the height.",
         15: "The aspect stays: a quarter as wide as high.",
-        12: "So many units is a pixel.",
+        12: "So many pixels of the photograph become one.",
         28: "That is the whole picture; how wide is the ink?",
     }),
     "08.2": Number(14 + 2, hints={

@@ -522,6 +522,7 @@ class TestPage(Pad):
         assert "读作 2" in page.locator("[role=status]").inner_text()
         page.screenshot(path=SCREENSHOTS / "page_phone.png", full_page=True)
         page.get_by_role("button", name="English").tap()
+        page.locator(".digit-pad-answers output", has_text="reads").first.wait_for()
         assert classes(page)[0] == 2 and page.title() == "LeNet-5: Draw a digit"
         assert page.evaluate("document.documentElement.lang") == "en" and len(asked) == 1
         phone.close()
