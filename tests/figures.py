@@ -18,7 +18,6 @@ from paper_facts import fact
 from stored import RECORDS
 from torch.optim.lr_scheduler import OneCycleLR
 
-import digit_pad
 import lenet
 import lenet_utils
 from experiments import bench, distilled_lenet, modern_lenet, original_1998, refusal, speed
@@ -42,7 +41,9 @@ BY_HAND = {
     "seconds with uv": ((56, 3), "`make` with uv, with an empty and a full cache, 27 November 2026"),
     "minutes with pip": (3, "`make` with pip, 27 November 2026"),
     "minutes of busy_machine": (25, "`make results-busy_machine`, 27 November 2026"),
-    "milliseconds of the pad": ((60, 102), "printed by `make test-browser` on two days, up to 27 November 2026"),
+    "milliseconds of the pad": ((6.1, 95, 20.0, 5.0, 95, 6.3), "printed by `make test-browser` on 29 November 2026"),
+    "drawings": ((200, 200, 200), "printed by tests/test_drawn.py on 29 November 2026: all, and right by two networks"),
+    "photographs": ((500, 484, 492, 494, 497), "printed by tests/test_pictures.py on 29 November 2026"),
     "traced digits": ((50, 49), "printed by `make test-browser`: drawn, and read as themselves; 26 November 2026"),
     "an earlier ladder": (0.47, "% test error with max pooling; its record was replaced on 25 November 2026"),
     "years": (25, "from 1998 to the 2020s, a round figure: the title of notebook 06"),
@@ -450,13 +451,13 @@ def refusals():
             images("train") - validation(), share, validation(),
         ),
         (
-            "Medians of {}, {} and {} seeds: above a squared distance of {:.1f} to the nearest bitmap (1998), below a "
+            "Medians of {} (1998), {} (tutorial) and {} seeds (modern): above a squared distance of {:.1f} to the nearest bitmap (1998), below a "
             "largest softmax probability of {:.3f} (tutorial) or {:.3f} (modern).",
             *(seeds("refusal", kind) for kind in kinds), *limits,
         ),
         (
-            "refuse {:.1f} %, {:.1f} % and {:.1f} % of the test digits, and leaves {:.2f} %, {:.2f} % and {:.2f} % "
-            "error on the rest (means)",
+            "refuse {:.2f} %, {:.2f} % and {:.2f} % of the test digits (1998, tutorial, modern), and leaves {:.2f} %, "
+            "{:.2f} % and {:.2f} % error on the rest (means; notebook 08 uses the medians)",
             *refused, *left,
         ),
         ("| {:.1f} minutes a run of the first two kinds, {:.0f} of the third, beside other work |", short, long),
@@ -625,7 +626,16 @@ def records():
             block, *beside("Intel OpenMP", f"KMP_BLOCKTIME={block}"), *beside("Intel OpenMP", "no setting"),
         ),
         ("| {} minutes | Measured without a record", by_hand("minutes of busy_machine")),
-        ("(medians of {} ms one day and {} ms another", *by_hand("milliseconds of the pad")),
+        (
+            "a median of {} ms and {} % under {} ms, most of it waiting for the screen's next frame; from the moment at "
+            "which the page hears of it {} ms, {} % under {} ms",
+            *by_hand("milliseconds of the pad"),
+        ),
+        ("read of {} drawings of ordinary styles ({} and {})", *by_hand("drawings")),
+        (
+            "of {} hard photographs made for it ({} and {}; of the digits themselves {} and {}).",
+            *by_hand("photographs"),
+        ),
         (
             "of the first {} test digits, traced into strokes and drawn with the mouse, are read as the digits "
             "themselves ({}).",
