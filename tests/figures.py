@@ -35,8 +35,7 @@ BY_HAND = {
     "minutes of 05": (1, "the same"),
     "minutes of 06": ((2, 4), "the same, from the fastest to the slowest run"),
     "minutes of 07": ((1, 2), "the same, 29 November 2026"),
-    "minutes of 08": (1, "the same, as README.md has it"),
-    "minutes of 08, as it says": ((1, 2), "the same, as notebook 08 has it"),
+    "minutes of 08": ((1, 2), "the same, 29 November 2026"),
     "gigabytes of disk": (6, "PyTorch's CUDA build for Linux, installed"),
     "seconds with uv": ((56, 3), "`make` with uv, with an empty and a full cache, 27 November 2026"),
     "minutes with pip": (3, "`make` with pip, 27 November 2026"),
@@ -334,7 +333,7 @@ def readme():
         ("patience, averaging | {} – {} min", *by_hand("minutes of 06")),
         ("From {:,.0f} to {:,.0f} digits a second on two CPU cores", rate("DataLoader"), rate("own kernel")),
         ("against the hardware's limit | {} – {} min", *by_hand("minutes of 07")),
-        ("and what is no digit | {} min", by_hand("minutes of 08")),
+        ("asked of every stored seed | {} – {} min", *by_hand("minutes of 08")),
         # The errata.
         ("images of {} × {}, then `Linear({}*{}*{}, {})`", 32, 32, 16, 5, 5, 120),
         (
@@ -451,7 +450,8 @@ def refusals():
             images("train") - validation(), share, validation(),
         ),
         (
-            "Medians of {} (1998), {} (tutorial) and {} seeds (modern): above a squared distance of {:.1f} to the nearest bitmap (1998), below a "
+            "Medians of {} (1998), {} (tutorial) and {} seeds (modern): above a squared distance of {:.1f} to the "
+            "nearest bitmap (1998), below a "
             "largest softmax probability of {:.3f} (tutorial) or {:.3f} (modern).",
             *(seeds("refusal", kind) for kind in kinds), *limits,
         ),
@@ -627,8 +627,8 @@ def records():
         ),
         ("| {} minutes | Measured without a record", by_hand("minutes of busy_machine")),
         (
-            "a median of {} ms and {} % under {} ms, most of it waiting for the screen's next frame; from the moment at "
-            "which the page hears of it {} ms, {} % under {} ms",
+            "a median of {} ms and {} % under {} ms, most of it waiting for the screen's next frame; from the moment "
+            "at which the page hears of it {} ms, {} % under {} ms",
             *by_hand("milliseconds of the pad"),
         ),
         ("read of {} drawings of ordinary styles ({} and {})", *by_hand("drawings")),
@@ -923,7 +923,7 @@ def inside():
     assert 40 <= min(scribbles) <= max(scribbles) <= 50
     return [
         ("what its last {} units have learnt", fact("units of F6")),
-        ("Takes {} to {} minutes on two CPU cores", *by_hand("minutes of 08, as it says")),
+        ("Takes {} to {} minutes on two CPU cores", *by_hand("minutes of 08")),
         ("thicken {:,} test digits", images("t10k") // 20),
         ("a box of {} pixels, grey edges", the(r"the box of (\d+) x", "digit_pad.py")),
         ("pieces of strokes of {} × {} pixels", field, field),
