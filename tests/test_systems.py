@@ -185,7 +185,7 @@ assert lenet_utils.load_mnist(train=False)[0].shape == (10000, 1, 32, 32)
 for record in sorted((root / "results").glob("*.json")):
     assert lenet_utils.read_runs(record.stem)[1]
 net = lenet_utils.load_weights(lenet.LeNet5(), root / "weights" / "original_1998" / "60000_seed0.safetensors")
-digit_pad.DigitPad(digit_pad.LayerView(net))
+digit_pad.DigitPad(net)
 for path in notebook_rules.NOTEBOOKS:
     assert notebook_rules.committed(path)
     assert isinstance(notebook_rules.problems(nbformat.read(path, as_version=4), path.stem), list)
