@@ -299,7 +299,7 @@ def run_pictures_js(pictures, boxes, folder):
         for one in pictures
     ]
     (folder / "given.json").write_text(
-        json.dumps({"pictures": given, "boxes": [box.ravel().tolist() for box in boxes]})
+        json.dumps({"pictures": given, "boxes": [box.ravel().tolist() for box in boxes]}), encoding="utf-8"
     )
     program = PROGRAM % (json.dumps(PICTURES_JS.as_uri()), json.dumps(str(folder / "given.json")))
     (folder / "program.mjs").write_text(program, encoding="utf-8")

@@ -214,7 +214,7 @@ FEW = [
     "tests/test_data.py::test_shapes_and_types",
     "tests/test_layers.py::test_state_dict_round_trip_and_weights_file",
     "tests/test_helpers.py::test_runs_are_read_by_kind_in_the_order_of_their_seeds",
-    "tests/test_digit_pad.py::test_the_view_reads_the_drawing",
+    "tests/test_digit_pad.py::test_the_networks_read_the_drawing",
     "tests/test_project.py::test_the_table_of_notebooks_lists_those_that_exist",
     "tests/test_project.py::test_links_lead_to_files",
 ]
