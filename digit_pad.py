@@ -176,7 +176,8 @@ def network_kind(net):
 def _copied(net):
     """Return a copy of a network that the pad shows, float32 on the CPU, in evaluation mode. Raises ValueError."""
     kind = network_kind(net)
-    copied = KINDS[kind]().eval()
+    with torch.random.fork_rng([]):  # first weights are drawn, and at once replaced
+        copied = KINDS[kind]().eval()
     try:
         copied.load_state_dict({name: tensor.detach().float() for name, tensor in net.state_dict().items()})
     except (NotImplementedError, RuntimeError) as error:  # weights on no device, or of other layers

@@ -533,7 +533,9 @@ def test_activations_and_answers_are_those_of_pytorch(nets):
 
 def test_the_pad_runs_copies_of_the_networks(net):
     mine = copy.deepcopy(net).train()
+    drawn = torch.get_rng_state()
     pad = DigitPad(mine, SEVEN)
+    assert torch.equal(torch.get_rng_state(), drawn), "the pad draws random numbers"
     with torch.no_grad():
         mine.f6.weight.zero_()
     assert pad.answer == "LeNet5 reads 7" and mine.training
