@@ -379,7 +379,6 @@ function createPad(el, { files, limits, language, shown, changed }) {
   };
 
   function begin(point) {
-    if (ofPicture) setStrokes([]);
     if (!hasRoom()) return;
     setStrokes([...strokes, [point]]);
   }

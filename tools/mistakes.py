@@ -45,7 +45,6 @@ TEXT = [
     ("pad/pad.js", 'event.key === "Backspace"', 'event.key === "Escape"', PAD),
     ("pad/pad.js", "for (const stroke of strokes) {", "for (const stroke of strokes.slice(1)) {", PAD),
     ("pad/pad.js", "if (drawing === sent) return;", "return;", PAD),
-    ("pad/pad.js", "if (ofPicture) setStrokes([]);", "", PAD),
     ("pad/pad.js", "said.textContent = text;", "", PAD),
     ("pad/pad.js", "cursor.y + down * far", "cursor.y - down * far", PAD),
     ("pad/pad.js", 'element.setAttribute("data-lm-suppress-shortcuts", "true");', "", PAD),
