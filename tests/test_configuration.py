@@ -192,7 +192,7 @@ def test_make_runs_the_command_and_fails_where_it_fails(target, command, tmp_pat
 @pytest.fixture
 def programs(tmp_path):
     """A folder with all that .ci/run calls: programs that print their arguments; make fails at the target $FAILS."""
-    for name in ("c++", "apt-get", "chromium"):
+    for name in ("c++", "node", "apt-get", "chromium"):
         write_program(tmp_path / name, "")
     write_program(tmp_path / "make", 'echo "CI=$CI"; test "$*" != "$FAILS"')
     for name in ("bash", "sh", "env", "dirname"):
@@ -213,7 +213,7 @@ def test_ci_makes_every_target_and_stops_at_the_first_that_fails(fails, programs
 
 
 @MAKE
-@pytest.mark.parametrize(("missing", "package"), [("chromium", "chromium"), ("c++", "g++")])
+@pytest.mark.parametrize(("missing", "package"), [("chromium", "chromium"), ("c++", "g++"), ("node", "nodejs")])
 def test_ci_installs_what_is_missing_before_the_tests_that_need_it(missing, package, programs):
     (programs / missing).unlink()
     status, printed = run([CI], ROOT, PATH=str(programs), FAILS="nothing")
