@@ -132,6 +132,11 @@ def network_input(digit):
 # ----------------------------------------------------------------------------------- a look into the network
 
 
+KINDS = {"LeNet5()": LeNet5, "modern_lenet()": modern_lenet, "tutorial_lenet()": tutorial_lenet}
+LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6", "output")
+TUTORIAL_ENDS = ("1", "2", "4", "5", "8", "10", "11")  # the tutorial's layers that end c1, s2, ...
+
+
 def layer_activations(net, images):
     """Return every layer's activations in `net` for `images`, as it takes them ([N, 1, 32, 32], say), by layer.
 
@@ -155,13 +160,6 @@ def layer_activations(net, images):
             if ends is None or key in ends:
                 activations[ends[key] if ends else key] = images
     return activations
-
-
-LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6", "output")
-TUTORIAL_ENDS = ("1", "2", "4", "5", "8", "10", "11")  # its layers that are the last of c1, s2, ...
-
-
-KINDS = {"LeNet5()": LeNet5, "modern_lenet()": modern_lenet, "tutorial_lenet()": tutorial_lenet}
 
 
 def network_kind(net):

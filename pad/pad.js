@@ -128,6 +128,7 @@ const EXAMPLES = [
     ],
   ],
 ];
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const isDark = (element) => {
   const [red, green, blue] = getComputedStyle(element).color.match(/[\d.]+/g) ?? [0, 0, 0];
   return 0.3 * red + 0.6 * green + 0.1 * blue > 140; // light letters
@@ -238,14 +239,7 @@ function createPad(el, { files, limits, language, shown, changed }) {
     };
     canvas.addEventListener("click", (event) => open(unitAt(event)));
     canvas.addEventListener("keydown", (event) => {
-      const moves = {
-        ArrowLeft: [-1, 0],
-        ArrowRight: [1, 0],
-        ArrowUp: [0, -1],
-        ArrowDown: [0, 1],
-        PageUp: [0, 0, -1],
-        PageDown: [0, 0, 1],
-      };
+      const moves = { ...ARROWS, PageUp: [0, 0, -1], PageDown: [0, 0, 1] };
       if (!network.result) return;
       if (event.key in moves) {
         const start = { layer: "c1", map: 0, row: 0, column: 0 };
@@ -441,16 +435,16 @@ function createPad(el, { files, limits, language, shown, changed }) {
 
   // ---------------------------------------------------------------------------------------------- the keys
 
-  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const newCursor = () => ({ x: SIDE / 2, y: SIDE / 2, down: false });
   function movePen([right, down], far) {
-    cursor ??= { x: SIDE / 2, y: SIDE / 2, down: false };
+    cursor ??= newCursor();
     cursor.x = Math.min(Math.max(cursor.x + right * far, 0), SIDE);
     cursor.y = Math.min(Math.max(cursor.y + down * far, 0), SIDE);
     if (cursor.down && strokes.length) goOn([[cursor.x, cursor.y]]);
     drawSoon();
   }
   function setPenDown() {
-    cursor ??= { x: SIDE / 2, y: SIDE / 2, down: false };
+    cursor ??= newCursor();
     cursor.down = !cursor.down;
     if (cursor.down) begin([cursor.x, cursor.y]);
     settle();

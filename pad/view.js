@@ -230,8 +230,7 @@ export class View {
     const order = ["input", "c1", "s2", "c3", "s4", "c5", "f6", "output"];
     let { map } = unit;
     const { layer, row, column } = unit;
-    const { side } = this.result.states[layer];
-    const { count } = this.result.states[layer];
+    const { side, count } = this.result.states[layer];
     const flat = side === 1; // its units have one row: arrows go from unit to unit, pages to another layer
     if (flat && !next) {
       const other = map + right + (layer === "f6" ? 7 : 1) * down;

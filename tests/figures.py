@@ -627,8 +627,8 @@ def records():
         ),
         ("| {} minutes | Measured without a record", by_hand("minutes of busy_machine")),
         (
-            "a median of {} ms and {} % under {} ms, most of it waiting for the screen's next frame; from the moment "
-            "at which the page hears of it {} ms, {} % under {} ms",
+            "a median of {} ms and {} % under {} ms; from the moment at which the page hears of it {} ms, "
+            "{} % under {} ms",
             *by_hand("milliseconds of the pad"),
         ),
         ("read of {} drawings of ordinary styles ({} and {})", *by_hand("drawings")),

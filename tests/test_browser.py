@@ -407,7 +407,7 @@ class Pad:
                 seen.add(answers(pad)[0])
         pad.mouse.up()
         for what, delays in zip(
-            ("from the pointer (waits for a frame)", "from the event"),
+            ("from the pointer", "from the event"),
             map(sorted, zip(*pad.evaluate("window.delays"), strict=True)), strict=True,
         ):  # fmt: skip
             late = delays[int(0.95 * len(delays))]
@@ -521,7 +521,7 @@ class TestPage(Pad):
         assert "读作 2" in answers(page)[0]
         assert "读作 2" in page.locator("[role=status]").inner_text()
         page.screenshot(path=SCREENSHOTS / "page_phone.png", full_page=True)
-        # Not by a tap: after so fast a stroke Chromium may take one for the end of a fling.
+        # Not by a tap: soon after so fast a stroke Chromium did not always make a click of one.
         page.get_by_role("button", name="English").click()
         page.locator(".digit-pad-answers output", has_text="reads").first.wait_for()
         assert classes(page)[0] == 2 and page.title() == "LeNet-5: Draw a digit"
