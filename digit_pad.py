@@ -272,7 +272,8 @@ class DigitPad(anywidget.AnyWidget):
     """A pad to draw a digit on with the mouse, a finger or a pen, or to drop a picture on, and the networks reading it.
 
     networks: a LeNet5, modern_lenet or tutorial_lenet, or a dict of some by name; the pad runs copies of them, in the
-        browser. strokes: a drawing to begin with, as prepare() takes it. language: of the pad, "en" or "zh".
+        browser. strokes: a drawing to begin with, as prepare() takes it. language: of the pad, "en" or "zh"; None is
+        that of the page around it, such as JupyterLab's.
 
     `strokes` (plain lists) is the drawing, `digit` (uint8 [28, 28], or None for an empty pad) what the networks read,
     be it drawn or from a picture; set one of them to change what is on the pad, and observe "drawing" to follow it.
@@ -287,7 +288,7 @@ class DigitPad(anywidget.AnyWidget):
 
     _files = traitlets.List().tag(sync=True)
     limits = traitlets.Dict(LIMITS, read_only=True).tag(sync=True)
-    language = traitlets.Enum(("en", "zh")).tag(sync=True)
+    language = traitlets.Enum(("en", "zh"), default_value=None, allow_none=True).tag(sync=True)
     # Strokes, or the 784 bytes of a digit that was no drawing.
     drawing = traitlets.TraitType([]).tag(
         sync=True,
@@ -295,7 +296,7 @@ class DigitPad(anywidget.AnyWidget):
         from_json=lambda value, _: bytes(value) if isinstance(value, memoryview) else value,
     )
 
-    def __init__(self, networks, strokes=(), language="en"):
+    def __init__(self, networks, strokes=(), language=None):
         if isinstance(networks, nn.Module):
             networks = {network_kind(unwrapped(networks)).removesuffix("()"): networks}
         if not isinstance(networks, dict) or not networks or not all(isinstance(name, str) for name in networks):

@@ -650,12 +650,13 @@ function createPad(el, { files, limits, language, shown, changed }) {
 
 // `drawing` is shared with Python: strokes, or the 784 bytes of a digit that was no drawing.
 function render({ model, el }) {
+  const language = () => model.get("language") ?? (/^zh/i.test(document.documentElement.lang) ? "zh" : "en");
   let sent = null; // a drawing that went to Python is not shown anew when it comes back
   const bytesOf = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength);
   const pad = createPad(el, {
     files: model.get("_files").map(({ name, weights }) => ({ name, bytes: bytesOf(weights) })),
     limits: model.get("limits"),
-    language: model.get("language"),
+    language: language(),
     shown: Infinity,
     changed(strokes, pixels) {
       sent = pixels ? new DataView(pixels.slice().buffer) : strokes;
@@ -669,7 +670,7 @@ function render({ model, el }) {
     if (Array.isArray(drawing)) pad.show(drawing);
     else pad.show([], bytesOf(drawing));
   };
-  const changeLanguage = () => pad.setLanguage(model.get("language"));
+  const changeLanguage = () => pad.setLanguage(language());
   model.on("change:drawing", showDrawing);
   model.on("change:language", changeLanguage);
   pad.listen(el, "addEventListener");

@@ -661,7 +661,7 @@ export class Element {
   set outerHTML(text) { refuse(); }
   insertAdjacentHTML() { refuse(); }
 }
-export const document = { createElement: (tag) => new Element(tag) };
+export const document = { createElement: (tag) => new Element(tag), documentElement: { lang: "en" } };
 export const getComputedStyle = () => ({ color: "rgb(20, 20, 20)" });
 const frames = [];
 export const requestAnimationFrame = (act) => frames.push(act);
@@ -761,7 +761,7 @@ def browse(program, drawings=(), names=("1998",)):
     stands = "document, ImageData, Path2D, getComputedStyle, requestAnimationFrame, createImageBitmap"
     text = javascript() + "export { prepare, readNetwork, run, explain, kernelsOf, takes, centred, KINDS };"
     modules = [("stands", STAND_INS), ("pad", f'import {{ {stands} }} from "@stands";{text}')]
-    imports = 'import { Element, frame, thePictureIs } from "@stands"; import pad, * as parts from "@pad";'
+    imports = 'import { Element, document, frame, thePictureIs } from "@stands"; import pad, * as parts from "@pad";'
     files = {name: base64.b64encode(FILES[name].read_bytes()).decode() for name in names}
     given = "".join(
         f"const {name} = {json.dumps(value)};"
@@ -1081,6 +1081,21 @@ def test_answers_are_text_and_a_view_that_goes_listens_no_more():
     assert name == "<b>mine</b> · LeNet5()" and left == 0
     assert "Drawing pad: <b>mine</b> reads 7" in labels[0] and "layers of the network <b>mine</b>" in labels[1]
     assert "读作 7" in chinese[0] and chinese[1] == ["撤销", "清空", "图片", "权重"]
+
+
+def test_a_pad_without_a_language_speaks_that_of_the_page():
+    buttons = browse(
+        """
+        for (const [language, page] of [[null, "zh-CN"], [null, "fr"], ["en", "zh-CN"], ["zh", "en"]]) {
+          Object.assign(state, { language });
+          document.documentElement.lang = page;
+          say(show(drawings[0]).undo.textContent);
+        }
+        """,
+        [SEVEN],
+    )
+    assert buttons == ["撤销", "Undo", "Undo", "撤销"]
+    assert DigitPad(LeNet5()).language is None
 
 
 # A picture of digits side by side, dark on light, four times as large; a chooser of files; time for what is awaited.
