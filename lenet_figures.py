@@ -259,7 +259,7 @@ def _draw_maps(ax, left, shape, colour):
 
 
 def draw_fields(digit, fields):
-    """Draw on an image what one unit of each layer sees, and dashed what its right neighbour sees; return the figure.
+    """Draw on an image what one unit of each layer sees, and dotted what its right neighbour sees; return the figure.
 
     digit: [32, 32]. fields: {layer: (side of the square, pixels from one unit to the next)}.
     """
