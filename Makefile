@@ -19,7 +19,7 @@ INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN)
 export GOMP_SPINCOUNT ?= 1000
 export KMP_BLOCKTIME ?= 0
 
-.PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu gpu-wheels page mutants address clean
+.PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu gpu-wheels page translations mutants address clean
 
 help:
 	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
@@ -38,6 +38,7 @@ help:
 	@echo "make gpu-wheels                 the wheels that \`make gpu\` needs where PyTorch is, but neither Jupyter nor a registry"
 	@echo "                                (FOLDER=.whl GPU_PYTHON=3.12; GPU_HAS=\"requests pyyaml\": these are there too)"
 	@echo "make page                       make draw.html, the drawing pad as one file, of pad/ and three stored networks"
+	@echo "make translations               make the Chinese notebooks of the English ones and translations/zh/, or list what is out of date"
 	@echo "make mutants                    make mistakes on purpose and list those that no test notices (hours)"
 	@echo "make lock                       renew requirements.lock after a change of requirements.txt, with uv from PyPI"
 	@echo "                                (LOCK_ARGS=--upgrade takes newer versions of what is not pinned there)"
@@ -66,11 +67,11 @@ test-colab: $(VENV)-colab/installed
 	@cat $(VENV)-colab/report.txt
 	$(RUN) -m pytest -m colab -n0 -rP tests/test_colab.py
 
-# Playwright and scikit-image in an environment of their own, everything else by a link to .venv.
+# Playwright, scikit-image and JupyterLab's Chinese menus in an environment of their own, everything else by a link to .venv.
 $(VENV)-browser/installed: $(VENV)/installed
 	$(RUN) -m venv $(VENV)-browser
 	$(RUN) -c 'import site; print(site.getsitepackages()[0])' > "$$($(VENV)-browser/bin/python -c 'import site; print(site.getsitepackages()[0])')/shared.pth"
-	$(VENV)-browser/bin/python -m pip install --disable-pip-version-check --quiet playwright==1.65.2 scikit-image==0.26.0
+	$(VENV)-browser/bin/python -m pip install --disable-pip-version-check --quiet playwright==1.65.2 scikit-image==0.26.0 jupyterlab-language-pack-zh-CN==4.5.post3
 	touch $@
 
 test-browser: $(VENV)-browser/installed
@@ -136,6 +137,10 @@ mutants: $(VENV)-mutants/installed
 	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(VENV)-mutants/bin/mutmut run
 	$(RUN) -m tools.mistakes
 	$(VENV)-mutants/bin/python -m tools.mutants
+
+# notebooks/zh/, or a list of what is missing there or out of date.
+translations: $(VENV)/installed
+	$(RUN) -m tools.translations
 
 page: $(VENV)/installed
 	$(RUN) -m tools.page

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 
 from tools import repository_address
@@ -18,32 +19,43 @@ from tools.repository_address import (
     BADGE,
     CITATION,
     NO_BADGE,
+    NO_BADGE_ZH,
     NO_PAGE,
+    NO_PAGE_ZH,
     PAGE,
     README,
+    README_ZH,
     colab_badge,
     setup_cell,
     web_address,
 )
+from tools.translations import FOLDER, read_passages, translated, written
 
 ADDRESS = "https://github.com/somebody/le-net.5"
 ANOTHER = "https://github.com/another/lenet-5"
-FILES = [path.relative_to(ROOT) for path in (README, CITATION, *NOTEBOOKS)]
+CHINESE = [path.parent / "zh" / path.name for path in NOTEBOOKS]
+FILES = [path.relative_to(ROOT) for path in (README, README_ZH, CITATION, *NOTEBOOKS, *CHINESE)]
+
+
+def is_chinese(file):
+    return "zh" in file.parts or file.name == README_ZH.name
 
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     """A copy of all files that the command writes to, as committed but without an address; it is what `main` sees."""
     project = tmp_path / "copy"
-    (project / "notebooks").mkdir(parents=True)
+    (project / "notebooks" / "zh").mkdir(parents=True)
     for file in FILES:
-        text = PAGE.sub(NO_PAGE, BADGE.sub(NO_BADGE, committed(ROOT / file)))
+        no_badge, no_page = (NO_BADGE_ZH, NO_PAGE_ZH) if is_chinese(file) else (NO_BADGE, NO_PAGE)
+        text = PAGE.sub(no_page, BADGE.sub(no_badge, committed(ROOT / file)))
         text = re.sub(r'REPOSITORY = \\"[^"]*\\"', r'REPOSITORY = \\"\\"', text)
         text = re.sub(r"^repository-code: .*\n", "", text, flags=re.MULTILINE)
         (project / file).write_text(text, encoding="utf-8", newline="\n")
     monkeypatch.setattr(repository_address, "ROOT", project)
     monkeypatch.setattr(repository_address, "CITATION", project / "CITATION.cff")
     monkeypatch.setattr(repository_address, "README", project / "README.md")
+    monkeypatch.setattr(repository_address, "README_ZH", project / "README.zh.md")
     monkeypatch.setattr(repository_address, "NOTEBOOKS", [project / "notebooks" / path.name for path in NOTEBOOKS])
     return project
 
@@ -81,13 +93,16 @@ def test_one_command_writes_the_address_everywhere_and_nothing_else(copy, write_
             assert new == [*old, f'repository-code: "{ADDRESS}"']
             continue
         changed = [pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]
+        no_badge, no_page = (NO_BADGE_ZH, NO_PAGE_ZH) if is_chinese(file) else (NO_BADGE, NO_PAGE)
         if file.suffix == ".md":
             line, link = changed.pop(0)
-            assert link == line.replace(NO_PAGE, "[its own web page](https://somebody.github.io/le-net.5/)") != line
+            words = "专用网页" if is_chinese(file) else "its own web page"
+            assert link == line.replace(no_page, f"[{words}](https://somebody.github.io/le-net.5/)") != line
         names = [path.stem for path in NOTEBOOKS] if file.suffix == ".md" else [file.stem]
         for name in names:
             line, badge = changed.pop(0)
-            assert NO_BADGE in line and badge == line.replace(NO_BADGE, colab_badge(name, ADDRESS))
+            right = colab_badge(f"zh/{name}" if is_chinese(file) else name, ADDRESS)
+            assert no_badge in line and badge == line.replace(no_badge, right)
         if file.suffix == ".ipynb":
             line, repository = changed.pop(0)
             assert repository == line.replace(r"\"\"", rf"\"{ADDRESS}\"") != line
@@ -99,6 +114,19 @@ def test_a_badge_opens_its_notebook_in_colab():
     target = "https://colab.research.google.com/github/somebody/le-net.5/blob/main/notebooks/03_data.ipynb"
     assert badge.endswith(f"]({target})") and BADGE.fullmatch(badge)
     assert "://" not in colab_badge("03_data", "")
+    target = "https://colab.research.google.com/github/somebody/le-net.5/blob/main/notebooks/zh/03_data.ipynb"
+    assert colab_badge("zh/03_data", ADDRESS).endswith(f"]({target})")
+
+
+@pytest.mark.parametrize("url", ["", ADDRESS])
+def test_the_chinese_notebooks_are_made_alike_before_and_after(url, copy, write_address):
+    if url:
+        write_address(url)
+    for path in NOTEBOOKS:
+        english = nbformat.reads((copy / "notebooks" / path.name).read_text(encoding="utf-8"), as_version=4)
+        passages = read_passages(committed(FOLDER / f"{path.stem}.md"))
+        made = (copy / "notebooks" / "zh" / path.name).read_text(encoding="utf-8")
+        assert made == written(translated(english, path.stem, passages))
 
 
 def test_from_one_address_to_another_and_back(copy, write_address):

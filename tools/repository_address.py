@@ -17,6 +17,7 @@ from tools.notebook_rules import NOTEBOOKS, ROOT
 
 CITATION = ROOT / "CITATION.cff"
 README = ROOT / "README.md"
+README_ZH = ROOT / "README.zh.md"
 # What git takes for a repository on GitHub: https://github.com/... (a name or token before an @), git@github.com:...
 GITHUB = re.compile(
     r"(?:(?:https?|ssh|git)://(?:[^/@\s]+@)?github\.com(?::\d+)?/|(?:\w+@)?github\.com:)"
@@ -24,27 +25,35 @@ GITHUB = re.compile(
     re.ASCII,
 )
 NO_BADGE = "*No Colab badge yet (`make address`)*"
+NO_BADGE_ZH = "*还没有 Colab 徽章（`make address`）*"
 NO_PAGE = "*no web address yet (`make address`)*"
-PAGE = re.compile(r"\[its own web page\]\([^)]*\)|" + re.escape(NO_PAGE))
-BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)|" + re.escape(NO_BADGE))
+NO_PAGE_ZH = "*还没有网址（`make address`）*"
+PAGE = re.compile(rf"\[(?:its own web page|专用网页)\]\([^)]*\)|{re.escape(NO_PAGE)}|{re.escape(NO_PAGE_ZH)}")
+BADGE = re.compile(
+    rf"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)|{re.escape(NO_BADGE)}|{re.escape(NO_BADGE_ZH)}"
+)
 
 
 def colab_badge(notebook_name, address):
-    """Return the Markdown of a notebook's "Open in Colab" badge; without an address, what stands in its place."""
+    """Return the Markdown of a notebook's "Open in Colab" badge; without an address, what stands in its place.
+
+    notebook_name: such as "03_data", or "zh/03_data" for the Chinese one.
+    """
     if not address:
-        return NO_BADGE
+        return NO_BADGE_ZH if notebook_name.startswith("zh/") else NO_BADGE
     image = "https://colab.research.google.com/assets/colab-badge.svg"
     path = address.removeprefix("https://github.com/")
     link = f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{notebook_name}.ipynb"
     return f"[![Open in Colab]({image})]({link})"
 
 
-def page_link(address):
+def page_link(address, chinese=False):
     """Return the Markdown of a link to draw.html on the repository's GitHub Pages; what stands there without one."""
     if not address:
-        return NO_PAGE
+        return NO_PAGE_ZH if chinese else NO_PAGE
     owner, repository = address.removeprefix("https://github.com/").split("/")
-    return f"[its own web page](https://{owner.lower()}.github.io/{repository}/)"
+    words = "专用网页" if chinese else "its own web page"
+    return f"[{words}](https://{owner.lower()}.github.io/{repository}/)"
 
 
 def setup_cell(address):
@@ -117,15 +126,18 @@ def rewritten(address):
         citation = re.sub(r"^repository-code:.*", line, citation, flags=re.MULTILINE)
     else:
         citation = f"{citation}{line}\n"
-    rows = README.read_text(encoding="utf-8").splitlines(keepends=True)
-    for number, row in enumerate(rows):
-        if match := re.match(r"\| \[.+?\]\(notebooks/(\w+)\.ipynb\)", row):
-            rows[number] = BADGE.sub(colab_badge(match[1], address), row)
-    texts = {README: PAGE.sub(page_link(address), "".join(rows)), CITATION: citation}
+    texts = {CITATION: citation}
+    for readme in (README, README_ZH):
+        rows = readme.read_text(encoding="utf-8").splitlines(keepends=True)
+        for number, row in enumerate(rows):
+            if match := re.match(r"\| \[.+?\]\(notebooks/((?:zh/)?\w+)\.ipynb\)", row):
+                rows[number] = BADGE.sub(colab_badge(match[1], address), row)
+        texts[readme] = PAGE.sub(page_link(address, chinese=readme == README_ZH), "".join(rows))
     for path in NOTEBOOKS:
-        # The file's JSON as it stands: reading and writing it as a notebook could change more than the address.
-        text = BADGE.sub(colab_badge(path.stem, address), path.read_text(encoding="utf-8"))
-        texts[path] = re.sub(r'(?<="REPOSITORY = \\")[^"\\]*', address, text)
+        for place, name in ((path, path.stem), (path.parent / "zh" / path.name, f"zh/{path.stem}")):
+            # The file's JSON as it stands: reading and writing it as a notebook could change more than the address.
+            text = BADGE.sub(colab_badge(name, address), place.read_text(encoding="utf-8"))
+            texts[place] = re.sub(r'(?<="REPOSITORY = \\")[^"\\]*', address, text)
     return texts
 
 
@@ -134,7 +146,8 @@ def write_whole(path, text):
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
         whole.write_text(text, encoding="utf-8", newline="\n")
-        shutil.copymode(path, whole)
+        if path.exists():
+            shutil.copymode(path, whole)
         whole.replace(path)
 
 

@@ -1,0 +1,173 @@
+"""The notebooks in Chinese: each is the English one with other prose. And whether README.zh.md is up to date.
+
+python -m tools.translations     makes notebooks/zh/*.ipynb of notebooks/*.ipynb and translations/zh/*.md
+
+A file of translations/zh/ holds one passage for each Markdown cell, after a mark: the cell's id, and the start of the
+SHA-256 of the English text that the passage was made from. Code cells, outputs and metadata are the English notebook's.
+README.zh.md has such a mark before each section of README.md. Nothing is written while a passage is missing, was made
+from an older English text, or breaks a rule of tools/passages.py; each of these is listed.
+"""
+
+import copy
+import hashlib
+import re
+import sys
+
+import nbformat
+
+from tools.notebook_rules import NOTEBOOKS, ROOT
+from tools.passages import differences, glossary, setting_problems
+from tools.repository_address import BADGE, NO_BADGE, NO_BADGE_ZH, PAGE, README, README_ZH, write_whole
+
+FOLDER = ROOT / "translations" / "zh"
+MADE = ROOT / "notebooks" / "zh"
+MARK = re.compile(r"^<!-- (\S+) ([0-9a-f]{12}) -->\n", re.MULTILINE)
+# The line of badge and language in an English notebook: no part of the text to translate.
+HEAD = re.compile(rf"(?:{BADGE.pattern}) · \[中文版\]\([^)]*\)")
+LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
+ONLY_CHINESE = "<!-- 以下只有中文 -->\n"
+
+
+def mark(text):
+    """Return the start of the SHA-256 of an English text, 12 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def markdown_cells(notebook):
+    """Return the English texts by cell id; {badge} stands for what depends on the repository's address."""
+    return {
+        cell.id: HEAD.sub("{badge}", cell.source).strip() for cell in notebook.cells if cell.cell_type == "markdown"
+    }
+
+
+def sections(readme):
+    """Return a README's sections by their anchors, "top" for what stands before the first heading."""
+    texts = re.split(r"^(?=## )", PAGE.sub("{page}", BADGE.sub("{badge}", readme)), flags=re.MULTILINE)
+    return {"top": texts[0].strip()} | {anchor(text): text.strip() for text in texts[1:]}
+
+
+def anchor(section):
+    """Return the anchor that GitHub gives to a section's heading."""
+    heading = section.splitlines()[0].removeprefix("## ").lower()
+    return re.sub(r"[^\w -]", "", heading).replace(" ", "-")
+
+
+def read_passages(text):
+    """Return a translation's passages in order: (the cell's id or the section's anchor, the mark, the passage)."""
+    start, *parts = MARK.split(text)
+    if start.strip():
+        raise ValueError(f"Text stands before the first mark: {start.strip().splitlines()[0]}")
+    return [(*parts[i : i + 2], parts[i + 2].partition(ONLY_CHINESE)[0].strip()) for i in range(0, len(parts), 3)]
+
+
+def problems(english, passages):
+    """Return a sentence for each passage that is missing, out of date, empty, in another place, or of no English text.
+
+    english: the texts by name, in order. passages: as read_passages returns them.
+    """
+    found, names = [], [name for name, _, _ in passages]
+    marks = {name: old for name, old, _ in passages}
+    for name, text in english.items():
+        first = text.splitlines()[0]
+        if name not in marks:
+            found.append(f"{name}: no passage for “{first}”; its mark is <!-- {name} {mark(text)} -->")
+        elif marks[name] != mark(text):
+            found.append(
+                f"{name}: made from an older English text than “{first}”; look it through, then write "
+                f"<!-- {name} {mark(text)} -->"
+            )
+    found += [f"{name}: a passage without an English text" for name in marks if name not in english]
+    found += [f"{name}: there {names.count(name)} times" for name in marks if names.count(name) > 1]
+    found += [f"{name}: empty" for name, _, text in passages if not text]
+    if not found and names != list(english):
+        found.append("The passages do not stand in the order of the English text.")
+    return found
+
+
+def rule_problems(english, passages, terms):
+    """Return a sentence for each place where a passage says other than its English text, or is set wrongly."""
+    return [
+        f"{name}: {problem}"
+        for name, _, text in passages
+        for problem in differences(english.get(name, ""), text, terms) + setting_problems(text)
+    ]
+
+
+def notebook_link(target):
+    """Return where a link of an English notebook leads from notebooks/zh/."""
+    if target == "../README.md":
+        return "../../README.zh.md"
+    return f"../{target}" if target.startswith("../") else target
+
+
+def readme_link(target, anchors):
+    """Return what README.zh.md links to where README.md links to `target`; anchors: English to Chinese ones."""
+    if target.startswith("README.zh.md"):
+        chinese = {there: here for here, there in anchors.items()}
+        file, _, place = target.partition("#")
+        return f"README.md#{chinese[place]}" if place else "README.md"
+    if target.startswith("#"):
+        return f"#{anchors[target[1:]]}"
+    return re.sub(r"^notebooks/(?=\d)", "notebooks/zh/", target).replace("https://d2l.ai", "https://zh.d2l.ai")
+
+
+def readme_pairs(readme, chinese):
+    """Return README.md's sections, with the links that README.zh.md has, and that file's passages."""
+    passages = read_passages(PAGE.sub("{page}", BADGE.sub("{badge}", chinese)))
+    anchors = {name: anchor(text) for name, _, text in passages if text}
+    texts = sections(readme)
+    linked = {
+        name: LINK.sub(lambda found: readme_link(found[0], anchors), text) if name in anchors else text
+        for name, text in texts.items()
+    }
+    return texts, linked, passages
+
+
+def chinese_badge(badge):
+    """Return the badge of the Chinese notebook from that of the English one."""
+    return NO_BADGE_ZH if badge == NO_BADGE else badge.replace("/main/notebooks/", "/main/notebooks/zh/")
+
+
+def translated(notebook, name, passages):
+    """Return the notebook with the passages in place of its Markdown cells; code and outputs as they are."""
+    texts = {cell: text for cell, _, text in passages}
+    made = copy.deepcopy(notebook)
+    for cell in made.cells:
+        if cell.cell_type == "markdown":
+            text = LINK.sub(lambda found: notebook_link(found[0]), texts[cell.id])
+            if "{badge}" in text:
+                badge = chinese_badge(BADGE.search(cell.source)[0])
+                text = text.replace("{badge}", f"{badge} · [English](../{name}.ipynb)")
+            cell.source = text
+    return made
+
+
+def written(notebook):
+    """Return a notebook as the text of its file."""
+    return nbformat.writes(notebook) + "\n"
+
+
+def main():
+    texts, found, terms = {}, [], glossary()
+    for path in NOTEBOOKS:
+        notebook, source = nbformat.read(path, as_version=4), FOLDER / f"{path.stem}.md"
+        passages = read_passages(source.read_text(encoding="utf-8")) if source.exists() else []
+        english = markdown_cells(notebook)
+        wrong = problems(english, passages) or rule_problems(english, passages, terms)
+        found += [f"{path.stem}, {problem}" for problem in wrong]
+        if not wrong:
+            texts[MADE / path.name] = written(translated(notebook, path.stem, passages))
+    english, linked, passages = readme_pairs(*(one.read_text(encoding="utf-8") for one in (README, README_ZH)))
+    wrong = problems(english, passages) or rule_problems(linked, passages, terms)
+    found += [f"{README_ZH.name}, {problem}" for problem in wrong]
+    if found:
+        sys.exit("\n".join([*found, "No notebook was made."]))
+    MADE.mkdir(exist_ok=True)
+    for path, text in texts.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_whole(path, text)
+    print(f"{len(texts)} notebooks in {MADE.relative_to(ROOT)}/ and {README_ZH.name} are up to date.")
+
+
+if __name__ == "__main__":
+    main()
