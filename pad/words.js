@@ -115,20 +115,20 @@ const SAY = {
     input: (side) => `输入 ${side} x ${side}`,
     below: "蓝色：小于 0，橙色：大于 0",
     belowHalf: "蓝色：小于 ½，橙色：大于 ½",
-    table: "圆点：C3 的每张特征图（列）连接 S2 的哪几张（行）",
+    table: "圆点：C3 的每个特征图（列）连接 S2 的哪几个（行）",
     bitmaps: "十个编码位图，以及到每个位图的平方距离",
     outputs: "每个输出对 F6 的权重，以及它的概率",
     unit: ({ layer, map, row, column, side }) =>
       layer === "input"
         ? `输入，第 ${row} 行第 ${column} 列`
-        : `${layer.toUpperCase()}，${side > 1 ? `第 ${map} 张特征图，第 ${row} 行第 ${column} 列` : `第 ${map} 个单元`}`,
+        : `${layer.toUpperCase()}，${side > 1 ? `第 ${map} 个特征图，第 ${row} 行第 ${column} 列` : `第 ${map} 个单元`}`,
     outputUnit: (map) => `输出 ${map}`,
     value: (value) => `：${value}`,
     parts: {
       row: (i) => `窗口第 ${i} 行`,
       f6: (i) => `F6 第 ${i} 行`,
-      s2: (i) => `S2 第 ${i} 张`,
-      s4: (i) => `S4 第 ${i} 张`,
+      s2: (i) => `S2 第 ${i} 个`,
+      s4: (i) => `S4 第 ${i} 个`,
       pixel: (i) => ["左上", "右上", "左下", "右下"][i],
       ten: (i) => `C5 第 ${10 * i} 到 ${10 * i + 9} 个单元`,
     },
@@ -138,8 +138,8 @@ const SAY = {
     kernel: ({ layer, map, of, bitmap }) =>
       ({
         c1: "卷积核",
-        c3: `对应 S2 第 ${of} 张特征图的卷积核`,
-        c5: `对应 S4 第 ${of} 张特征图的卷积核`,
+        c3: `对应 S2 第 ${of} 个特征图的卷积核`,
+        c5: `对应 S4 第 ${of} 个特征图的卷积核`,
         f6: `第 ${map} 个单元的权重`,
       })[layer] ?? (bitmap ? `${map} 的位图` : `输出 ${map} 的权重`),
     folded: "（权重和偏置已包含批量归一化）",

@@ -4,6 +4,7 @@
 drawing pad is one's, and each has a JupyterLab of its own. It leaves screenshots in tests/screenshots.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sysconfig
 import time
 import urllib.request
 
@@ -37,13 +39,12 @@ SEVEN = [[[60, 70], [210, 66], [165, 130], [130, 235]]]
 TWO = [[[70, 95], [95, 60], [140, 45], [185, 65], [190, 110], [150, 165], [80, 230], [205, 228]]]
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """JupyterLab on a copy of the project; its address."""
-    folder = tmp_path_factory.mktemp("project")
+@contextlib.contextmanager
+def started_lab(folder, settings, **variables):
+    """Start JupyterLab on a copy of the project in `folder`; give its address, and end it."""
     copy_project(folder)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    for name, text in SETTINGS.items():
+    for name, text in settings.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -57,7 +58,7 @@ def lab(tmp_path_factory):
         "JUPYTERLAB_WORKSPACES_DIR": "work",
         "JUPYTER_CONFIG_DIR": "config",
     }
-    environment = os.environ | {name: str(folder / place) for name, place in places.items()}
+    environment = os.environ | {name: str(folder / place) for name, place in places.items()} | variables
     with (folder / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(
             ["make", "lab", f"LAB_ARGS={options}"],
@@ -76,6 +77,13 @@ def lab(tmp_path_factory):
     finally:
         os.killpg(server.pid, signal.SIGTERM)  # make, JupyterLab and its kernels
         server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab; its address."""
+    with started_lab(tmp_path_factory.mktemp("project"), SETTINGS) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +250,69 @@ def test_the_live_plot_of_notebook_04_moves_while_training_runs_until_the_reader
     assert any(re.match(r"Interrupted in epoch \d+ of 10: the network keeps its weights so far", text) for text in said)
     assert picture.count() == 1
     page.close()
+
+
+# ------------------------------------------------------------------------------------------- in Chinese
+
+CHINESE_FONT = re.compile(r"CJK SC|Source Han Sans( SC|$)|WenQuanYi|Hei|Song|Fallback", re.IGNORECASE)
+
+
+@pytest.fixture(scope="class")
+def open_chinese(tmp_path_factory, browser):
+    """A function that opens a Chinese notebook in JupyterLab with its Chinese language pack."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN")
+    context.set_default_timeout(PATIENCE * 1000)
+    settings = SETTINGS | {"translation-extension/plugin": '{"locale": "zh_CN"}'}
+    packages = sysconfig.get_paths()["purelib"]  # the language pack lies beside Playwright, not in .venv
+    with started_lab(tmp_path_factory.mktemp("chinese"), settings, PYTHONPATH=packages) as lab:
+
+        def open_notebook(name):
+            page = context.new_page()
+            page.goto(f"{lab}/lab/workspaces/{name}/tree/notebooks/zh/{name}.ipynb?token={TOKEN}")
+            cells = "document.querySelectorAll('.jp-CodeCell .jp-InputPrompt').length"
+            page.wait_for_function(f"count => {cells} >= count", arg=count_code_cells(name))
+            return page
+
+        yield open_notebook
+    context.close()
+
+
+class TestChinese:
+    @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+    def test_the_notebook_opens_in_chinese_menus_and_a_chinese_font(self, name, open_chinese):
+        page = open_chinese(name)
+        assert page.locator(".lm-MenuBar-itemLabel").all_inner_texts()[:3] == ["文件", "编辑", "查看"]
+        assert page.evaluate("document.documentElement.lang") == "zh-CN"
+        assert page.locator(".jp-MarkdownOutput h1").inner_text().startswith(f"{name[:2]} · ")
+        devtools = page.context.new_cdp_session(page)
+        for domain in ("DOM", "CSS"):
+            devtools.send(f"{domain}.enable")
+        root = devtools.send("DOM.getDocument")["root"]["nodeId"]
+        place = {"nodeId": root, "selector": ".jp-MarkdownOutput p"}
+        paragraph = devtools.send("DOM.querySelector", place)["nodeId"]
+        fonts = devtools.send("CSS.getPlatformFontsForNode", {"nodeId": paragraph})["fonts"]
+        signs = len(re.findall("[\u3000-\u9fff\uff00-\uffef]", page.locator(".jp-MarkdownOutput p").first.inner_text()))
+        chinese = sum(font["glyphCount"] for font in fonts if CHINESE_FONT.search(font["familyName"]))
+        assert 0 < signs <= chinese, f"the Chinese is set in {[font['familyName'] for font in fonts]}"
+        page.wait_for_timeout(2000)  # for the formulas
+        assert page.locator("[data-mjx-error], mjx-mtext[style*=red]").count() == 0
+        page.screenshot(path=SCREENSHOTS / f"zh_{name}.png")
+        page.close()
+
+    def test_the_pad_speaks_chinese_and_links_lead_to_chinese_pages(self, open_chinese):
+        page = open_chinese("08_inside_lenet")
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        page.locator(".jp-CodeCell .jp-InputPrompt").first.click()
+        while not page.locator(".digit-pad-surface").count():  # the cells down to that of the pad
+            page.keyboard.press("Shift+Enter")
+            page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for(state="detached")
+        page.locator(".digit-pad-answers output", has_text="读作 7").first.wait_for()
+        assert page.locator(".digit-pad button").all_inner_texts()[:2] == ["撤销", "清空"]
+        page.locator(".digit-pad-surface").scroll_into_view_if_needed()
+        page.screenshot(path=SCREENSHOTS / "zh_pad.png")
+        page.locator(".jp-MarkdownOutput a", has_text="README").last.click()
+        page.locator(".lm-TabBar-tab", has_text="README.zh.md").first.wait_for()
+        page.close()
 
 
 # ------------------------------------------------------------------------------------------- the drawing pad
