@@ -276,9 +276,9 @@ def _balanced_table_cases(function):
         if not isinstance(table, torch.Tensor) or table.dtype != torch.bool or list(table.shape) != [16, 6]:
             return "a torch.bool tensor of shape [16, 6] is right."
         if table.sum() != 60:
-            return f"it has {table.sum()} connections, and 60 is right."
+            return f"it has {table.sum()} crosses, and 60 is right."
         if not (table.sum(dim=0) == 10).all():
-            return f"its columns hold {table.sum(dim=0).tolist()} connections, and 10 each is right."
+            return f"its columns hold {table.sum(dim=0).tolist()} crosses, and 10 each is right."
         if not table.any(dim=1).all():
             return "one of its rows is empty."
         if len(table.unique(dim=0)) < len(table):
@@ -507,6 +507,7 @@ EXERCISES = {
         0.25**2: "That is two sigmoids; or it is made from the sigmoid's value, not from its slope.",
         0.25**3: "That is three sigmoids.",
         4 * 0.25: "The factors multiply.",
+        0.0030: "That is one after the other, from zero: only the first then has its largest slope.",
         0.5: "That is the sigmoid's value; its slope is asked for.",
         4**4: "The other way round.",
     }),

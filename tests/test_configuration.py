@@ -93,6 +93,7 @@ def test_no_option_selects_tests_but_the_markers_of_other_targets(collected):
     options = {name: value for name, value in collected["options"].items() if name not in HARMLESS_NAMES}
     assert set(options.pop("markexpr").split(" and ")) == {f"not {marker}" for marker in DESELECTED}
     of_this_test = {"collectonly": True, "plugins": ["no:cacheprovider"]}
+    assert options.pop("ignore") == ["notebooks/zh"], "the Chinese notebooks have the cells of the English ones"
     assert options == {"nbval": True, "nbval_current_env": True} | of_this_test
 
 

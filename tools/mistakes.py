@@ -27,6 +27,7 @@ DISTILLED, RECORD = "tests/test_distilled.py", "tests/test_record.py"
 DRAWN, PICTURES, REFUSAL = "tests/test_drawn.py", "tests/test_pictures.py", "tests/test_refusal.py"
 GPU, PARALLEL = "tests/test_gpu.py", "tests/test_data_parallel.py"
 MODES = f"{TRAINING} tests/test_gate.py"
+TRANSLATIONS, ADDRESS = "tests/test_translations.py", "tests/test_address.py"
 
 TEXT = [
     # The browser's part of the pad.
@@ -295,7 +296,44 @@ TEXT = [
     ("notebooks/01_output_sizes.ipynb", '"execution_count": 5', '"execution_count": null', NOTEBOOKS),
     ("notebooks/01_output_sizes.ipynb", "iVBORw0KGgo", "iVBORw0KGgp", NOTEBOOKS),
     ("notebooks/01_output_sizes.ipynb", "28", "82", "--nbval notebooks/01_output_sizes.ipynb tests/test_figures.py"),
+    # The Chinese notebooks: what they say, and the command that makes them.
+    ("notebooks/01_output_sizes.ipynb", "Why the layer C5 is a convolution.", "Why C5 is a convolution.", TRANSLATIONS),
+    ("notebooks/03_data.ipynb", '"tags": [', '"tags": [ ', TRANSLATIONS),
+    ("notebooks/zh/04_training.ipynb", '"execution_count": 5', '"execution_count": 6', TRANSLATIONS),
+    ("notebooks/zh/01_output_sizes.ipynb", "340,908", "340,980", TRANSLATIONS),
+    ("notebooks/zh/02_c3_connection_table.ipynb", "iVBORw0KGgo", "iVBORw0KGgp", TRANSLATIONS),
+    ("notebooks/zh/08_inside_lenet.ipynb", "import matplotlib.pyplot", "import matplotlib", TRANSLATIONS),
+    ("translations/zh/01_output_sizes.md", "345,308", "345,380", TRANSLATIONS),
+    ("translations/zh/02_c3_connection_table.md", "## 写出表 I", "### 写出表 I", TRANSLATIONS),
+    ("translations/zh/05_original_1998.md", "步长", "步幅", TRANSLATIONS),
+    ("translations/zh/07_speed.md", "，", ",", TRANSLATIONS),
+    ("translations/zh/glossary.csv", "stride,步幅", "stride,步长", TRANSLATIONS),
+    ("README.md", "Nothing leaves your device.", "Nothing is sent.", TRANSLATIONS),
+    ("README.zh.md", "0.84%", "0.48%", TRANSLATIONS),
+    ("README.zh.md", "notebooks/zh/04_training.ipynb", "notebooks/04_training.ipynb", TRANSLATIONS),
+    ("README.zh.md", "“写出表 I”", "“写下表 I”", TRANSLATIONS),
+    ("README.zh.md", "#其他安装方式", "#安装方式", TRANSLATIONS),
+    ("pad/words.js", "撤销上一笔（Ctrl+Z）", "撤销上一笔(Ctrl+Z)", TRANSLATIONS),
+    ("tools/translations.py", "elif marks[name] != mark(text):", "elif False:", TRANSLATIONS),
+    ("tools/translations.py", "        if name not in marks:", "        if False:", TRANSLATIONS),
+    ("tools/translations.py", "if not found and names != list(english):", "if False:", TRANSLATIONS),
+    ("tools/translations.py", 'return f"../{target}" if', 'return f"{target}" if', TRANSLATIONS),
+    ("tools/translations.py", 'return "../../README.zh.md"', 'return "../../README.md"', TRANSLATIONS),
+    ("tools/translations.py", "        sys.exit(\"\\n\".join([*found", "        print(\"\\n\".join([*found", TRANSLATIONS),
+    ("tools/passages.py", "if +ours != +theirs:", "if +ours - +theirs:", TRANSLATIONS),
+    ("tools/passages.py", "if +ours != +theirs:", "if +theirs - +ours:", TRANSLATIONS),
+    ("tools/passages.py", "self.broken = True", "pass", TRANSLATIONS),
+    ("tools/passages.py", "if ours != theirs:", "if len(ours) != len(theirs):", TRANSLATIONS),
+    ("tools/passages.py", "min(theirs[number], ours[number])", "0", TRANSLATIONS),
+    ("tools/passages.py", ".scaleb(SCALES.get(scale, 0))", "", TRANSLATIONS),
+    ("tools/passages.py", "sorted(number for number, sign in found if sign)", "[]", TRANSLATIONS),
+    ("tools/repository_address.py", "return NO_BADGE_ZH if", "return NO_BADGE if", ADDRESS),
+    ("tools/repository_address.py", 'f"zh/{path.stem}"', "path.stem", ADDRESS),
+    ("tools/repository_address.py", "chinese=readme == README_ZH", "chinese=False", ADDRESS),
+    ("pad/pad.js", 'document.documentElement.lang) ? "zh"', 'document.documentElement.lang) ? "en"', PAD),
+    ("pad/pad.js", 'model.get("language") ?? (', 'model.get("language") && (', PAD),
     # Configuration.
+    ("pyproject.toml", " --ignore=notebooks/zh", "", CONFIGURATION),
     ("pyproject.toml", 'testpaths = ["notebooks", "tests"]', 'testpaths = ["tests"]', CONFIGURATION),
     ("pyproject.toml", "not colab and not browser", "not colab and not browser and not nbval", CONFIGURATION),
     ("pyproject.toml", "--dist loadfile", "--dist load", CONFIGURATION),
