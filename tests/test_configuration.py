@@ -193,7 +193,7 @@ def test_make_runs_the_command_and_fails_where_it_fails(target, command, tmp_pat
 @pytest.fixture
 def programs(tmp_path):
     """A folder with all that .ci/run calls: programs that print their arguments; make fails at the target $FAILS."""
-    for name in ("c++", "node", "apt-get", "chromium"):
+    for name in ("c++", "node", "apt-get", "chromium", "fc-list"):
         write_program(tmp_path / name, "")
     write_program(tmp_path / "make", 'echo "CI=$CI"; test "$*" != "$FAILS"')
     for name in ("bash", "sh", "env", "dirname"):
@@ -214,7 +214,10 @@ def test_ci_makes_every_target_and_stops_at_the_first_that_fails(fails, programs
 
 
 @MAKE
-@pytest.mark.parametrize(("missing", "package"), [("chromium", "chromium"), ("c++", "g++"), ("node", "nodejs")])
+@pytest.mark.parametrize(
+    ("missing", "package"),
+    [("chromium", "chromium"), ("c++", "g++"), ("node", "nodejs"), ("fc-list", "fonts-wqy-microhei")],
+)
 def test_ci_installs_what_is_missing_before_the_tests_that_need_it(missing, package, programs):
     (programs / missing).unlink()
     status, printed = run([CI], ROOT, PATH=str(programs), FAILS="nothing")
@@ -239,7 +242,8 @@ def test_the_workflow_has_all_jobs_and_they_run_all_commands():
     assert set(SETTINGS["jobs"]) == {"test", "windows", "colab", "browser", "ray", "lint"}
     assert runs("test") == ["make test"]
     assert runs("colab") == ["make test-colab"]
-    assert runs("browser") == ["make test-browser"]
+    font, browser = runs("browser")
+    assert font.endswith(" fonts-wqy-microhei") and browser == "make test-browser"
     assert runs("ray") == ["make test-ray"]
     install, test = runs("windows")
     assert install == "python -m pip install --require-hashes -r requirements.lock" and "pytest" in test

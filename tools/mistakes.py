@@ -319,7 +319,7 @@ TEXT = [
     ("tools/translations.py", "if not found and names != list(english):", "if False:", TRANSLATIONS),
     ("tools/translations.py", 'return f"../{target}" if', 'return f"{target}" if', TRANSLATIONS),
     ("tools/translations.py", 'return "../../README.zh.md"', 'return "../../README.md"', TRANSLATIONS),
-    ("tools/translations.py", "        sys.exit(\"\\n\".join([*found", "        print(\"\\n\".join([*found", TRANSLATIONS),
+    ("tools/translations.py", '        sys.exit("\\n".join', '        print("\\n".join', TRANSLATIONS),
     ("tools/passages.py", "if +ours != +theirs:", "if +ours - +theirs:", TRANSLATIONS),
     ("tools/passages.py", "if +ours != +theirs:", "if +theirs - +ours:", TRANSLATIONS),
     ("tools/passages.py", "self.broken = True", "pass", TRANSLATIONS),

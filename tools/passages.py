@@ -99,7 +99,7 @@ def said_in_words(prose):
 
 def joined(prose):
     """Return the numbers that share a later number's sign: 3 and 4 of “3, 4 and 5 %”; Chinese gives each its own."""
-    found = re.findall(rf"((?:\d[\d.,]*(?:, | and | to | or | against | of which | – ))+)\d[\d.,]* ?%", prose)
+    found = re.findall(r"((?:\d[\d.,]*(?:, | and | to | or | against | of which | – ))+)\d[\d.,]* ?%", prose)
     return {plain(digits.rstrip(".,")) for run in found for digits in re.findall(r"\d[\d.,]*", run)}
 
 
@@ -130,7 +130,8 @@ def differences(english, chinese, terms):
         allowed = [term["chinese"], *filter(None, term["also"].split("|"))]
         if re.search(words, before.prose) and not any(one in after.prose for one in allowed):
             found.append(f"{term['english']} is {' or '.join(allowed)}")
-        found += [f"{one} should be {allowed[0]}" for one in filter(None, term["never"].split("|")) if one in after.prose]
+        never = filter(None, term["never"].split("|"))
+        found += [f"{one} should be {allowed[0]}" for one in never if one in after.prose]
     return found
 
 

@@ -29,9 +29,7 @@ NO_BADGE_ZH = "*还没有 Colab 徽章（`make address`）*"
 NO_PAGE = "*no web address yet (`make address`)*"
 NO_PAGE_ZH = "*还没有网址（`make address`）*"
 PAGE = re.compile(rf"\[(?:its own web page|专用网页)\]\([^)]*\)|{re.escape(NO_PAGE)}|{re.escape(NO_PAGE_ZH)}")
-BADGE = re.compile(
-    rf"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)|{re.escape(NO_BADGE)}|{re.escape(NO_BADGE_ZH)}"
-)
+BADGE = re.compile(rf"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)|{re.escape(NO_BADGE)}|{re.escape(NO_BADGE_ZH)}")
 
 
 def colab_badge(notebook_name, address):
