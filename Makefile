@@ -10,7 +10,8 @@ RUN := $(VENV)/bin/python
 # JupyterLab refuses to start as root (containers) unless it is told that this is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # The repository is JupyterLab's root, so that links out of notebooks/ lead somewhere.
-FIRST := --LabApp.default_url=/lab/tree/notebooks/01_output_sizes.ipynb
+OPEN ?= notebooks/01_output_sizes.ipynb
+FIRST := --LabApp.default_url=/lab/tree/$(OPEN)
 EXPERIMENTS := busy_machine, c3_tables, data_parallel, distilled_lenet, modern_lenet, original_1998, refusal, speed or tutorial_lenet
 
 # With uv where it is there, else with pip: the same versions, each held against its hash.
@@ -22,7 +23,8 @@ export KMP_BLOCKTIME ?= 0
 .PHONY: help lab test test-colab test-browser test-ray lint lock notebook bench gpu gpu-wheels page translations mutants address clean
 
 help:
-	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on)"
+	@echo "make lab                        open JupyterLab on the notebooks (LAB_ARGS=--no-browser passes options on;"
+	@echo "                                OPEN=notebooks/zh/01_output_sizes.ipynb opens the Chinese one)"
 	@echo "make test                       strict nbval over every notebook, and the unit tests"
 	@echo "make test-colab                 every notebook as in Colab: alone in an empty folder, with Colab's versions"
 	@echo "                                (COLAB_PYTHON=python3.13 chooses the Python)"

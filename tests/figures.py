@@ -742,8 +742,8 @@ def original():
         ("- f(±{:.0f}) = ±{:.0f}, a subsampling unit", 1, squashed_one),
         ("Squash so that ±{} stays ±{:.0f}", 1, squashed_one),
         (
-            "At the paper's letter we get {:.2f} % ({:.2f} % with distorted digits and a larger $j$); with $s = {}$ and "
-            "$j = {:.0f}$, chosen on validation digits, {:.2f} % ({:.2f} %), where the paper has {} % ({} %)",
+            "At the paper's letter we get {:.2f} % ({:.2f} % with distorted digits and a larger $j$); with $s = {}$ "
+            "and $j = {:.0f}$, chosen on validation digits, {:.2f} % ({:.2f} %), where the paper has {} % ({} %)",
             error("original_1998", PLAIN), error("original_1998", DISTORTED),
             original_1998.CHOSEN["s"], original_1998.CHOSEN["j"],
             error("original_1998", CHOSEN), error("original_1998", CHOSEN_DISTORTED),
@@ -769,7 +769,12 @@ def original():
         ),
         ('in "LeNet-from-Scratch", {}.)', by_others("bitmaps")),
         ("(Lush with GBLearn2, {}) that says", by_others("GBLearn2")),
-        ("The authors' code comes to {} × {}⁻⁵ to {:.3f}, nearly that", low, 10, high / 100),
+        (
+            "The authors' code, with $v = {}$, comes to {} × {}⁻⁵ to {:.3f}, nearly that (its demo's $v = {}$ starts "
+            "at {} × {}⁻⁴)",
+            original_1998.AUTHORS["gain"], low, 10, high / 100,
+            1, *printed("05_original_1998", r"their demo, v = 1 +all ([\d.]+)e-04"), 10,
+        ),
         (
             "AdamW saves {:.0f} errors ({} passes, batches of {}, weight decay {})",
             100 * (error("original_1998", PLAIN) - error("modern_lenet", "AdamW")),

@@ -190,6 +190,15 @@ def test_make_runs_the_command_and_fails_where_it_fails(target, command, tmp_pat
     assert status != 0, printed
 
 
+@MAKE
+@pytest.mark.parametrize("name", ["01_output_sizes", "zh/01_output_sizes"])
+def test_make_lab_opens_the_notebook_that_is_asked_for(name, tmp_path):
+    shutil.copyfile(MAKEFILE, tmp_path / "Makefile")
+    chosen = [] if name == "01_output_sizes" else [f"OPEN=notebooks/{name}.ipynb"]
+    status, printed = run(["make", "-n", "lab", *chosen], tmp_path, LAB_ARGS="--no-browser")
+    assert status == 0 and f" --LabApp.default_url=/lab/tree/notebooks/{name}.ipynb --no-browser" in printed[-1]
+
+
 @pytest.fixture
 def programs(tmp_path):
     """A folder with all that .ci/run calls: programs that print their arguments; make fails at the target $FAILS."""
