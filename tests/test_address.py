@@ -118,6 +118,17 @@ def test_a_badge_opens_its_notebook_in_colab():
     assert colab_badge("zh/03_data", ADDRESS).endswith(f"]({target})")
 
 
+def test_without_an_address_each_language_says_so():
+    assert (colab_badge("03_data", ""), colab_badge("zh/03_data", "")) == (NO_BADGE, NO_BADGE_ZH)
+
+
+def test_a_missing_chinese_notebook_is_named_and_nothing_is_written(copy, write_address):
+    (copy / "notebooks" / "zh" / "04_training.ipynb").unlink()
+    before = {file: (copy / file).read_bytes() for file in FILES if (copy / file).exists()}
+    assert "notebooks/zh/04_training.ipynb is missing: `make translations`." in write_address(ADDRESS)
+    assert {file: (copy / file).read_bytes() for file in before} == before
+
+
 @pytest.mark.parametrize("url", ["", ADDRESS])
 def test_the_chinese_notebooks_are_made_alike_before_and_after(url, copy, write_address):
     if url:

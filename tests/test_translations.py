@@ -10,6 +10,7 @@ import sys
 import nbformat
 import pytest
 
+from tools import passages as rules
 from tools import translations
 from tools.notebook_rules import NOTEBOOKS, ROOT, committed
 from tools.passages import SETTING, differences, glossary, numbers, setting_problems
@@ -216,14 +217,22 @@ def test_a_right_passage_has_no_problem():
         ("8 月", "9 月", "numbers"),
         ("`6`", "`5`", "code spans"),
         ("$n - k$", "$n + k$", "formulas"),
-        ("= 5$$", "= 6$$", "formulas"),
+        ("= 5$$", "= 6$$", "blocks"),
         ("(03_data.ipynb)", "(04_training.ipynb)", "links"),
-        ("## 数", "### 数", "headings"),
-        ("- 二\n", "", "list items"),
-        ("| 甲 | 1,516 |\n|---|---|", "1,516", "list items and cells of tables"),
-        ("answer = 1", "answer = 2", "fenced code"),
-        ("<details>", "", "HTML"),
-        ("C1 有", "C3 有", "names of layers"),
+        ("## 数", "### 数", "blocks"),
+        ("- 二\n", "", "blocks"),
+        ("| 甲 | 1,516 |\n|---|---|", "1,516", "blocks"),
+        ("answer = 1", "answer = 2", "blocks"),
+        ("<details>", "", "blocks"),
+        ("C1 有", "C3 有", "layers"),
+        ("- 一\n- 二", "1. 一\n2. 二", "blocks"),
+        ("- 二\n", "- 二\n\n多一段。\n", "blocks"),
+        ("```python", "```", "blocks"),
+        ("输出大小", "输出大小 7", "numbers"),
+        ("28 × 28", "28 + 28", "signs"),
+        ("28 × 28", "28 × 28 {badge}", "badges"),
+        ("[03](03_data.ipynb)", "![](03_data.ipynb)", "links"),
+        ("- 一\n- 二\n\n| 甲 | 1,516 |", "- 一\n- 1,516\n\n| 甲 | 二 |", "numbers"),
         ("步幅", "步长", "stride is 步幅"),
         ("个图", "个特征映射", "特征映射 should be 特征图"),
     ],
@@ -238,7 +247,8 @@ def test_a_passage_that_says_other_is_noticed(right, wrong, problem):
     [
         "C1有 6 个图", "有6 个图", "有 6个图", "用`x`表示", "取 $k$个", "占 5%的",
         "图,单元", "预测: 图", "图(单元)", "图 (单元) 图", "是什么?", "他说\"图\"", "结束.",
-        "图， 单元", "图 ，单元", "占 5 %", "图 单元", "**预测：**下一层", "一行\n又一行",
+        "图， 单元", "图 ，单元", "占 5 %", "图 单元", "**预测：**下一层", "一行 C1\n又一行", "一行\n又一行",
+        "有\u00a06 个图", "有 ８ 个图", "这里 a sentence was left in English。", "![](a.png)图",
     ],
 )  # fmt: skip
 def test_chinese_that_is_set_wrongly_is_noticed(wrong):
@@ -247,7 +257,14 @@ def test_chinese_that_is_set_wrongly_is_noticed(wrong):
 
 @pytest.mark.parametrize(
     "right",
-    ["C1 有 6 个图。", "用 `x` 表示（见 $k$）。", "**预测**：下一层是“图”……", "占 5% 的图；3.5 和 1,516", "`a, b`，图"],
+    [
+        "C1 有 6 个图。",
+        "论文“Gradient-based learning applied to document recognition”，《Dive into Deep Learning and so on》",
+        "用 `x` 表示（见 $k$）。",
+        "**预测**：下一层是“图”……",
+        "占 5% 的图；3.5 和 1,516",
+        "`a, b`，图",
+    ],
 )
 def test_chinese_that_is_set_well_is_left_alone(right):
     assert setting_problems(right) == []
@@ -263,7 +280,7 @@ def test_numbers_in_both_languages():
 
 def test_the_glossary_is_one_for_all():
     names = [term["english"] for term in TERMS]
-    assert names == sorted(set(names)) and len(names) > 60
+    assert names == sorted(set(names)) and len(names) > 90
     for term in TERMS:
         assert term["chinese"] and term["chinese"] not in term["never"].split("|"), term["english"]
         assert not set(term["also"].split("|")) & set(filter(None, term["never"].split("|"))), term["english"]
@@ -342,6 +359,62 @@ def test_a_missing_translation_is_listed_passage_by_passage(project):
     with pytest.raises(SystemExit) as refusal:
         translations.main()
     assert refusal.value.code.count("no passage for") == len(markdown_cells(english(NAMES[1])))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("translations/zh/01_output_sizes.md", "序\n{}", "01_output_sizes, text stands before the first mark: 序"),
+        ("translations/zh/01_output_sizes.md", "\udcff{}", "01_output_sizes, it is not in UTF-8"),
+        ("README.zh.md", "\udcff{}", "README.zh.md, it is not in UTF-8"),
+        ("translations/zh/glossary.csv", "{}\nunit", "glossary.csv: a row needs english,chinese,also,never,note"),
+        ("translations/zh/glossary.csv", "{}\nunit,,,,", "not unit,,,,"),
+        ("translations/zh/glossary.csv", "a,b\n1,2", "glossary.csv: a row needs"),
+        ("translations/zh/09_old.md", "", "translations/zh/09_old.md, there is no English notebook of this name"),
+        ("notebooks/zh/09_old.ipynb", "", "notebooks/zh/09_old.ipynb, there is no English notebook of this name"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(project, monkeypatch, file, content, problem):
+    monkeypatch.setattr(rules, "GLOSSARY", project / "translations/zh/glossary.csv")
+    (project / "translations/zh/glossary.csv").write_text(committed(FOLDER / "glossary.csv"), encoding="utf-8")
+    translations.main()
+    path = project / file
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_bytes(content.replace("{}", before).encode(errors="surrogateescape"))
+    with pytest.raises(SystemExit) as refusal:
+        translations.main()
+    assert problem in refusal.value.code and refusal.value.code.endswith("No notebook was made.")
+
+
+def test_a_byte_order_mark_does_no_harm(project, monkeypatch):
+    monkeypatch.setattr(rules, "GLOSSARY", project / "translations/zh/glossary.csv")
+    (project / "translations/zh/glossary.csv").write_text(committed(FOLDER / "glossary.csv"), encoding="utf-8")
+    for file in ("translations/zh/glossary.csv", "translations/zh/01_output_sizes.md", "README.zh.md"):
+        path = project / file
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    translations.main()
+
+
+def test_an_english_cell_that_has_no_chinese_form_is_named(project):
+    path = project / "notebooks" / "01_output_sizes.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells += [nbformat.v4.new_raw_cell("x", id="raw-cell"), nbformat.v4.new_markdown_cell(" ", id="empty")]
+    notebook.cells[4].source += '\n<img src="../images/pad.png">\n\n[d]: ../draw.html'
+    nbformat.write(notebook, path)
+    with pytest.raises(SystemExit) as refusal:
+        translations.main()
+    assert "01_output_sizes, raw-cell: a raw cell has no translation" in refusal.value.code
+    for target in ("../images/pad.png", "../draw.html"):
+        assert f"01_output_sizes, {target}: write such a link as [words](address)" in refusal.value.code
+    assert "empty" not in refusal.value.code
+
+
+def test_a_section_that_is_missing_in_chinese_is_named_though_others_link_to_it(project):
+    text = (project / "README.zh.md").read_text(encoding="utf-8")
+    (project / "README.zh.md").write_text(text.replace("<!-- other-ways-to-set-up ", "<!-- others "), encoding="utf-8")
+    with pytest.raises(SystemExit) as refusal:
+        translations.main()
+    assert "README.zh.md, other-ways-to-set-up: no passage for “## Other ways to set up”" in refusal.value.code
 
 
 def test_text_before_the_first_mark_is_refused():

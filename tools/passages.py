@@ -4,6 +4,7 @@ import csv
 import re
 from collections import Counter
 from decimal import Decimal
+from itertools import zip_longest
 
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -20,57 +21,69 @@ SCALES = {"million": 6, "billion": 9, "万": 4, "亿": 8}
 NUMBER = re.compile(rf"(?<![A-Za-z0-9_.-])(\d+(?:,\d{{3}})*(?:\.\d+)?)(?: ?({'|'.join(SCALES)}))?( ?%)?")
 WORDS = "zero one two three four five six seven eight nine ten".split()
 LAYER = re.compile(r"(?<![A-Za-z0-9])[CSF][1-6](?![A-Za-z0-9])")
+TAG = r"</?\w+[^>]*>|<!--.*?-->"
 
 
-class Passage:
-    """A passage taken apart: its prose as lines, and what a translation leaves as it is."""
+class Line:
+    """A line of a passage: a paragraph, a heading, a list item or a cell of a table; what a translation keeps of it."""
 
-    def __init__(self, text):
-        self.lines, self.kept, self.broken = [], {}, False
-        for token in MARKDOWN.parse(text):
-            if token.type == "inline":
-                self.lines.append("".join(self.read(child) for child in token.children))
-            elif token.type == "fence":
-                self.keep("fenced code", token.content)
-            elif token.type in ("math_block", "math_block_label"):
-                self.keep("formulas", formula(token.content))
-            elif token.type == "html_block":
-                self.take_html(token.content)
-            elif token.type == "heading_open":
-                self.keep("headings", token.tag)
-            elif token.type in ("list_item_open", "tr_open", "td_open", "th_open"):
-                self.keep("list items and cells of tables", token.tag)
-        self.prose = "\n".join(self.lines)
+    def __init__(self, tokens=(), words=""):
+        self.kept = {kind: [] for kind in ("code spans", "formulas", "links", "images", "HTML tags")}
+        self.broken, self.inside = False, []
+        self.prose = words + "".join(map(self.read, tokens))
         self.kept["numbers"], self.kept["per cents"] = numbers(self.prose)
-        self.kept["names of layers"] = sorted(set(LAYER.findall(self.prose)))
-
-    def keep(self, kind, content):
-        self.kept.setdefault(kind, []).append(content)
-
-    def take_html(self, content):
-        for tag in re.findall(r"</?\w+[^>]*>", content):
-            self.keep("HTML tags", tag)
-        self.lines.append(re.sub(r"</?\w+[^>]*>", "", content).strip())
+        self.kept["signs"] = re.findall("[−±×÷=→≈≤≥<>]", self.prose)
+        self.kept["badges"] = re.findall(r"\{\w+\}", self.prose)
 
     def read(self, token):
-        """Return what an inline token adds to its line of prose."""
-        if token.type == "code_inline":
-            self.keep("code spans", token.content)
-            return OBJECT
-        if token.type in ("math_inline", "math_inline_double"):
-            self.keep("formulas", formula(token.content))
+        """Return what an inline token adds to the prose."""
+        kind = {"code_inline": "code spans", "math_inline": "formulas", "math_inline_double": "formulas"}.get(
+            token.type
+        )
+        if kind:
+            self.kept[kind].append(formula(token.content) if kind == "formulas" else token.content)
+            self.inside += words_inside(token.content) if kind == "formulas" else []
             return OBJECT
         if token.type == "html_inline":
-            self.keep("HTML tags", token.content)
+            self.kept["HTML tags"].append(token.content)
         elif token.type == "link_open":
-            self.keep("links", token.attrGet("href"))
+            self.kept["links"].append(token.attrGet("href"))
         elif token.type == "image":
-            self.keep("links", token.attrGet("src"))
-            return "".join(self.read(child) for child in token.children)
+            self.kept["images"].append(token.attrGet("src"))
+            return "".join(map(self.read, token.children or ()))
         elif token.type in ("softbreak", "hardbreak"):
             self.broken = True
             return " "
         return token.content if token.type == "text" else ""
+
+
+class Passage:
+    """A passage taken apart: its blocks, with what they hold but for the prose, and its lines of prose."""
+
+    def __init__(self, text):
+        self.blocks, self.lines = [], []
+        for token in MARKDOWN.parse(text):
+            held = ""
+            if token.type == "inline":
+                line = Line(token.children)
+                self.lines += [line, *(Line(words=words) for words in line.inside)]
+            elif token.type.startswith("math_block"):
+                held = formula(token.content)
+                self.lines += [Line(words=words) for words in words_inside(token.content)]
+            elif token.type == "html_block":
+                held = " ".join(re.findall(TAG, token.content))
+                self.lines.append(Line(words=re.sub(TAG, "", token.content).strip()))
+            elif token.type in ("fence", "code_block"):
+                held = f"{token.info}\n{token.content}"
+            if token.nesting >= 0:
+                self.blocks.append(f"{token.type} {token.tag} {token.attrGet('start') or ''} {held}".strip())
+        self.prose = "\n".join(line.prose for line in self.lines)
+        self.layers = sorted(set(LAYER.findall(self.prose)))  # Chinese may name one again where English says "it"
+
+
+def words_inside(content):
+    """Return the words in a formula."""
+    return re.findall(r"\\text\{([^}]*)\}", content)
 
 
 def formula(content):
@@ -104,29 +117,30 @@ def joined(prose):
 
 
 def glossary():
-    """Return the rows of the glossary."""
-    with GLOSSARY.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Return the rows of the glossary; raise a ValueError with the first row that cannot be used."""
+    with GLOSSARY.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, restval=""))
+    for row in rows:
+        if list(row) != ["english", "chinese", "also", "never", "note"] or not row["english"] or not row["chinese"]:
+            raise ValueError(
+                f"{GLOSSARY.name}: a row needs english,chinese,also,never,note, of which the first two are not empty, "
+                f"not {','.join(map(str, row.values()))}"
+            )
+    return rows
 
 
 def differences(english, chinese, terms):
     """Return a sentence for each thing that a passage should have kept of the English one, and has not."""
-    before, after, found = Passage(english), Passage(chinese), []
-    for kind in dict.fromkeys([*before.kept, *after.kept]):
-        ours, theirs = before.kept.get(kind, []), after.kept.get(kind, [])
-        if kind in ("fenced code", "headings", "list items and cells of tables", "HTML tags"):
-            if ours != theirs:
-                found.append(f"{kind}: {ours} in English, {theirs} in Chinese")
-        else:
-            ours, theirs = Counter(ours), Counter(theirs)
-            free = {"numbers": said_in_words, "per cents": joined}.get(kind)
-            for number in free(before.prose) if free else ():  # Chinese may say these in digits, or with a sign
-                theirs[number] = min(theirs[number], ours[number])
-            if +ours != +theirs:
-                found.append(f"{kind}: only in English {[*(ours - theirs)]}, only in Chinese {[*(theirs - ours)]}")
+    before, after = Passage(english), Passage(chinese)
+    for ours, theirs in zip_longest(before.blocks, after.blocks, fillvalue="nothing"):
+        if ours != theirs:
+            return [f"blocks: in English {ours}, in Chinese {theirs}"]
+    found = [] if before.layers == after.layers else [f"layers: in English {before.layers}, in Chinese {after.layers}"]
+    for ours, theirs in zip(before.lines, after.lines, strict=True):
+        found += line_differences(ours, theirs)
     for term in terms:
-        first, rest = term["english"][0], term["english"][1:]
-        words = rf"(?<![\w-])[{first}{first.upper()}]{rest}(?:s|es)?(?![\w-])"
+        first, rest = term["english"][0], re.escape(term["english"][1:])
+        words = rf"(?<![\w-])[{re.escape(first + first.upper())}]{rest}(?:s|es)?(?![\w-])"
         allowed = [term["chinese"], *filter(None, term["also"].split("|"))]
         if re.search(words, before.prose) and not any(one in after.prose for one in allowed):
             found.append(f"{term['english']} is {' or '.join(allowed)}")
@@ -135,11 +149,26 @@ def differences(english, chinese, terms):
     return found
 
 
+def line_differences(before, after):
+    """Return a sentence for each kind of thing of which a line has other ones than the English line."""
+    found = []
+    for kind in before.kept:
+        ours, theirs = Counter(before.kept[kind]), Counter(after.kept[kind])
+        free = {"numbers": said_in_words, "per cents": joined}.get(kind)
+        for number in free(before.prose) if free else ():  # Chinese may say these in digits, or with a sign
+            theirs[number] = min(theirs[number], ours[number])
+        if +ours != +theirs:
+            found.append(f"{kind}: only in English {[*(ours - theirs)]}, only in Chinese {[*(theirs - ours)]}")
+    return found
+
+
 # What sets Chinese wrongly, and what to do.
 SETTING = {
     rf"{HAN}[A-Za-z0-9{OBJECT}]|[A-Za-z0-9%{OBJECT}]{HAN}": "a space is missing between Chinese and Latin",
     rf"{HAN} ?[,;:!?()\"']|[,;:!?()\"'] ?{HAN}|{HAN}\.(?!\.)": "punctuation beside Chinese is full-width",
     rf"[{FULL}] | [{FULL}]": "there is no space beside full-width punctuation",
+    "[\u00a0\u200b-\u200f\u3000\ufeff０-９Ａ-Ｚａ-ｚ％]": "an invisible or full-width character",
+    r"(?:[A-Za-z][A-Za-z'-]*,? ){4,}[A-Za-z]+(?![^《“]*[》”])": "English is left",
     r"\d %": "there is no space before %",
     rf"{HAN} {HAN}": "there is no space between Chinese characters",
     r"\*\*|__": "bold that is not shown: punctuation stands inside its end",
@@ -148,11 +177,12 @@ SETTING = {
 
 def setting_problems(chinese):
     """Return a sentence for each place where a passage is not set as Chinese is."""
-    passage = Passage(chinese)
-    found = ["a paragraph or list item is one line"] if passage.broken else []
-    for line in passage.lines:
+    found = []
+    for line in Passage(chinese).lines:
+        if line.broken:
+            found.append(f"a paragraph or list item is one line: {line.prose[:20]}")
         for pattern, problem in SETTING.items():
-            for place in re.finditer(pattern, line):
-                around = line[max(0, place.start() - 8) : place.end() + 8].replace(OBJECT, "`…`")
+            for place in re.finditer(pattern, line.prose):
+                around = line.prose[max(0, place.start() - 8) : place.end() + 8].replace(OBJECT, "`…`")
                 found.append(f"{problem}: {around}")
     return found

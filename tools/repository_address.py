@@ -133,6 +133,8 @@ def rewritten(address):
         texts[readme] = PAGE.sub(page_link(address, chinese=readme == README_ZH), "".join(rows))
     for path in NOTEBOOKS:
         for place, name in ((path, path.stem), (path.parent / "zh" / path.name, f"zh/{path.stem}")):
+            if not place.exists():
+                sys.exit(f"{place.relative_to(ROOT).as_posix()} is missing: `make translations`. Nothing was changed.")
             # The file's JSON as it stands: reading and writing it as a notebook could change more than the address.
             text = BADGE.sub(colab_badge(name, address), place.read_text(encoding="utf-8"))
             texts[place] = re.sub(r'(?<="REPOSITORY = \\")[^"\\]*', address, text)

@@ -25,7 +25,7 @@ MARK = re.compile(r"^<!-- (\S+) ([0-9a-f]{12}) -->\n", re.MULTILINE)
 # The line of badge and language in an English notebook: no part of the text to translate.
 HEAD = re.compile(rf"(?:{BADGE.pattern}) · \[中文版\]\([^)]*\)")
 LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
-ONLY_CHINESE = "<!-- 以下只有中文 -->\n"
+ONLY_CHINESE = "<!-- 以下只有中文 -->\n"  # in README.zh.md, as far as the next mark
 
 
 def mark(text):
@@ -36,7 +36,9 @@ def mark(text):
 def markdown_cells(notebook):
     """Return the English texts by cell id; {badge} stands for what depends on the repository's address."""
     return {
-        cell.id: HEAD.sub("{badge}", cell.source).strip() for cell in notebook.cells if cell.cell_type == "markdown"
+        cell.id: HEAD.sub("{badge}", cell.source).strip()
+        for cell in notebook.cells
+        if cell.cell_type == "markdown" and cell.source.strip()
     }
 
 
@@ -56,8 +58,16 @@ def read_passages(text):
     """Return a translation's passages in order: (the cell's id or the section's anchor, the mark, the passage)."""
     start, *parts = MARK.split(text)
     if start.strip():
-        raise ValueError(f"Text stands before the first mark: {start.strip().splitlines()[0]}")
-    return [(*parts[i : i + 2], parts[i + 2].partition(ONLY_CHINESE)[0].strip()) for i in range(0, len(parts), 3)]
+        raise ValueError(f"text stands before the first mark: {start.strip().splitlines()[0]}")
+    return [(*parts[i : i + 2], parts[i + 2].strip()) for i in range(0, len(parts), 3)]
+
+
+def read_text(path):
+    """Return the text of a file, also as Windows' editors save it; raise a ValueError if it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not in UTF-8") from None
 
 
 def problems(english, passages):
@@ -68,7 +78,7 @@ def problems(english, passages):
     found, names = [], [name for name, _, _ in passages]
     marks = {name: old for name, old, _ in passages}
     for name, text in english.items():
-        first = text.splitlines()[0]
+        first = text.partition("\n")[0]
         if name not in marks:
             found.append(f"{name}: no passage for “{first}”; its mark is <!-- {name} {mark(text)} -->")
         elif marks[name] != mark(text):
@@ -105,15 +115,18 @@ def readme_link(target, anchors):
     if target.startswith("README.zh.md"):
         chinese = {there: here for here, there in anchors.items()}
         file, _, place = target.partition("#")
-        return f"README.md#{chinese[place]}" if place else "README.md"
+        return f"README.md#{chinese.get(place, place)}" if place else "README.md"
     if target.startswith("#"):
-        return f"#{anchors[target[1:]]}"
+        return f"#{anchors.get(target[1:], target[1:])}"
     return re.sub(r"^notebooks/(?=\d)", "notebooks/zh/", target).replace("https://d2l.ai", "https://zh.d2l.ai")
 
 
 def readme_pairs(readme, chinese):
     """Return README.md's sections, with the links that README.zh.md has, and that file's passages."""
-    passages = read_passages(PAGE.sub("{page}", BADGE.sub("{badge}", chinese)))
+    passages = [
+        (name, its_mark, text.partition(ONLY_CHINESE)[0].strip())
+        for name, its_mark, text in read_passages(PAGE.sub("{page}", BADGE.sub("{badge}", chinese)))
+    ]
     anchors = {name: anchor(text) for name, _, text in passages if text}
     texts = sections(readme)
     linked = {
@@ -125,7 +138,7 @@ def readme_pairs(readme, chinese):
 
 def chinese_badge(badge):
     """Return the badge of the Chinese notebook from that of the English one."""
-    return NO_BADGE_ZH if badge == NO_BADGE else badge.replace("/main/notebooks/", "/main/notebooks/zh/")
+    return NO_BADGE_ZH if badge == NO_BADGE else badge.replace("/blob/main/notebooks/", "/blob/main/notebooks/zh/")
 
 
 def translated(notebook, name, passages):
@@ -133,7 +146,7 @@ def translated(notebook, name, passages):
     texts = {cell: text for cell, _, text in passages}
     made = copy.deepcopy(notebook)
     for cell in made.cells:
-        if cell.cell_type == "markdown":
+        if cell.id in texts:
             text = LINK.sub(lambda found: notebook_link(found[0]), texts[cell.id])
             if "{badge}" in text:
                 badge = chinese_badge(BADGE.search(cell.source)[0])
@@ -147,26 +160,47 @@ def written(notebook):
     return nbformat.writes(notebook) + "\n"
 
 
+def notebook_problems(notebook):
+    """Return a sentence for each cell of an English notebook that has no Chinese form."""
+    found = [f"{cell.id}: a raw cell has no translation" for cell in notebook.cells if cell.cell_type == "raw"]
+    prose = "\n".join(markdown_cells(notebook).values())
+    relative = re.findall(r"""(?:(?:src|href)=["']|^\[[^]]+\]: *)(?!https?:|#)([^"'\s>]+)""", prose, re.MULTILINE)
+    return found + [f"{target}: write such a link as [words](address), or it leads nowhere" for target in relative]
+
+
 def main():
-    texts, found, terms = {}, [], glossary()
+    texts, found = {}, []
+    try:
+        terms = glossary()
+    except ValueError as error:
+        sys.exit(f"{error}\nNo notebook was made.")
     for path in NOTEBOOKS:
         notebook, source = nbformat.read(path, as_version=4), FOLDER / f"{path.stem}.md"
-        passages = read_passages(source.read_text(encoding="utf-8")) if source.exists() else []
-        english = markdown_cells(notebook)
-        wrong = problems(english, passages) or rule_problems(english, passages, terms)
+        english, wrong = markdown_cells(notebook), notebook_problems(notebook)
+        try:
+            passages = read_passages(read_text(source)) if source.exists() else []
+            wrong += problems(english, passages) or rule_problems(english, passages, terms)
+        except ValueError as error:
+            wrong.append(str(error))
         found += [f"{path.stem}, {problem}" for problem in wrong]
         if not wrong:
             texts[MADE / path.name] = written(translated(notebook, path.stem, passages))
-    english, linked, passages = readme_pairs(*(one.read_text(encoding="utf-8") for one in (README, README_ZH)))
-    wrong = problems(english, passages) or rule_problems(linked, passages, terms)
+    try:
+        english, linked, passages = readme_pairs(read_text(README), read_text(README_ZH))
+        wrong = problems(english, passages) or rule_problems(linked, passages, terms)
+    except ValueError as error:
+        wrong = [str(error)]
     found += [f"{README_ZH.name}, {problem}" for problem in wrong]
+    names = {path.stem for path in NOTEBOOKS}
+    old = [path for path in [*FOLDER.glob("*.md"), *MADE.glob("*.ipynb")] if path.stem not in names]
+    found += [f"{path.relative_to(ROOT).as_posix()}, there is no English notebook of this name" for path in old]
     if found:
         sys.exit("\n".join([*found, "No notebook was made."]))
     MADE.mkdir(exist_ok=True)
     for path, text in texts.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_whole(path, text)
-    print(f"{len(texts)} notebooks in {MADE.relative_to(ROOT)}/ and {README_ZH.name} are up to date.")
+    print(f"{len(texts)} notebooks in {MADE.relative_to(ROOT).as_posix()}/ and {README_ZH.name} are up to date.")
 
 
 if __name__ == "__main__":
