@@ -248,7 +248,7 @@ def test_a_passage_that_says_other_is_noticed(right, wrong, problem):
         "C1有 6 个图", "有6 个图", "有 6个图", "用`x`表示", "取 $k$个", "占 5%的",
         "图,单元", "预测: 图", "图(单元)", "图 (单元) 图", "是什么?", "他说\"图\"", "结束.",
         "图， 单元", "图 ，单元", "占 5 %", "图 单元", "**预测：**下一层", "一行 C1\n又一行", "一行\n又一行",
-        "有\u00a06 个图", "有 ８ 个图", "这里 a sentence was left in English。", "![](a.png)图",
+        "有\u00a06 个图", "有 ８ 个图", "这里 a sentence was left in English。",
     ],
 )  # fmt: skip
 def test_chinese_that_is_set_wrongly_is_noticed(wrong):
