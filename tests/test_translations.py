@@ -264,6 +264,7 @@ def test_chinese_that_is_set_wrongly_is_noticed(wrong):
         "**预测**：下一层是“图”……",
         "占 5% 的图；3.5 和 1,516",
         "`a, b`，图",
+        "![](a.png)",
     ],
 )
 def test_chinese_that_is_set_well_is_left_alone(right):
