@@ -37,12 +37,12 @@ class Line:
 
     def read(self, token):
         """Return what an inline token adds to the prose."""
-        kind = {"code_inline": "code spans", "math_inline": "formulas", "math_inline_double": "formulas"}.get(
-            token.type
-        )
-        if kind:
-            self.kept[kind].append(formula(token.content) if kind == "formulas" else token.content)
-            self.inside += words_inside(token.content) if kind == "formulas" else []
+        if token.type == "code_inline":
+            self.kept["code spans"].append(token.content)
+            return OBJECT
+        if token.type.startswith("math_inline"):
+            self.kept["formulas"].append(formula(token.content))
+            self.inside += words_inside(token.content)
             return OBJECT
         if token.type == "html_inline":
             self.kept["HTML tags"].append(token.content)
