@@ -6,6 +6,9 @@ A file of translations/zh/ holds one passage for each Markdown cell, after a mar
 SHA-256 of the English text that the passage was made from. Code cells, outputs and metadata are the English notebook's.
 README.zh.md has such a mark before each section of README.md. Nothing is written while a passage is missing, was made
 from an older English text, or breaks a rule of tools/passages.py; each of these is listed.
+
+Why not gettext: a .po file doubles each backslash of a formula and puts each line into quotes. These files are the
+Markdown that a reader will see, and a translator can look at them rendered.
 """
 
 import copy
