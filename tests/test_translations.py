@@ -162,7 +162,7 @@ def test_a_changed_number_is_noticed_wherever_it_stands():
 ENGLISH = """\
 ## Count the stops
 
-**Predict:** C1 has `6` maps of 28 × 28, 1.6 million in August 2026, 3 and 4 % of them $n - k$; see
+**Predict:** C1 has `6` maps of 28 × 28, 1.6 million in August 2026, 3 and 4 % of them $n - k_\\text{old}$; see
 [03](03_data.ipynb). A stride of two.
 
 - one
@@ -183,7 +183,7 @@ answer = 1
 CHINESE = """\
 ## 数一数停几次
 
-**预测**：C1 有 `6` 个图，28 × 28，2026 年 8 月有 160 万，3% 和 4% 是 $n - k$；见 [03](03_data.ipynb)。步幅是二。
+**预测**：C1 有 `6` 个图，28 × 28，2026 年 8 月有 160 万，3% 和 4% 是 $n - k_\\text{旧}$；见 [03](03_data.ipynb)。步幅是二。
 
 - 一
 - 二
@@ -216,7 +216,7 @@ def test_a_right_passage_has_no_problem():
         ("160 万", "160 万%", "per cents"),
         ("8 月", "9 月", "numbers"),
         ("`6`", "`5`", "code spans"),
-        ("$n - k$", "$n + k$", "formulas"),
+        ("$n - k", "$n + k", "formulas"),
         ("= 5$$", "= 6$$", "blocks"),
         ("(03_data.ipynb)", "(04_training.ipynb)", "links"),
         ("## 数", "### 数", "blocks"),
@@ -229,6 +229,7 @@ def test_a_right_passage_has_no_problem():
         ("- 二\n", "- 二\n\n多一段。\n", "blocks"),
         ("```python", "```", "blocks"),
         ("输出大小", "输出大小 7", "numbers"),
+        ("旧", "旧 7", "numbers"),
         ("28 × 28", "28 + 28", "signs"),
         ("28 × 28", "28 × 28 {badge}", "badges"),
         ("[03](03_data.ipynb)", "![](03_data.ipynb)", "links"),
