@@ -23,7 +23,10 @@ from tools.notebook_rules import ROOT
 # On that machine with all they need. scipy (notebook 06) is far larger than everything that is brought along.
 THERE = ("torch", "torchvision", "pandas", "matplotlib", "safetensors", "scipy", "pytest")
 # What the notebooks are run with and import, then what the tests are collected with.
-WANTED = ("nbconvert", "ipykernel", "d2l", "ipywidgets", "anywidget", "nbval", "pytest-xdist", "hypothesis", "pyyaml")
+WANTED = (
+    "nbconvert", "ipykernel", "d2l", "ipywidgets", "anywidget", "nbval", "pytest-xdist", "hypothesis", "pyyaml",
+    "markdown-it-py", "mdit-py-plugins",
+)  # fmt: skip
 # Needed by what is wanted, by its own word, but not imported: d2l's Jupyter, a debugger, completion, JupyterLab's part.
 LEFT_OUT = {"jupyter", "debugpy", "jedi", "widgetsnbextension", "jupyterlab-widgets"}
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux1")

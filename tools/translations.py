@@ -65,7 +65,7 @@ def read_passages(text):
     return [(*parts[i : i + 2], parts[i + 2].strip()) for i in range(0, len(parts), 3)]
 
 
-def read_text(path):
+def utf8_text(path):
     """Return the text of a file, also as Windows' editors save it; raise a ValueError if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -181,7 +181,7 @@ def main():
         notebook, source = nbformat.read(path, as_version=4), FOLDER / f"{path.stem}.md"
         english, wrong = markdown_cells(notebook), notebook_problems(notebook)
         try:
-            passages = read_passages(read_text(source)) if source.exists() else []
+            passages = read_passages(utf8_text(source)) if source.exists() else []
             wrong += problems(english, passages) or rule_problems(english, passages, terms)
         except ValueError as error:
             wrong.append(str(error))
@@ -189,7 +189,7 @@ def main():
         if not wrong:
             texts[MADE / path.name] = written(translated(notebook, path.stem, passages))
     try:
-        english, linked, passages = readme_pairs(read_text(README), read_text(README_ZH))
+        english, linked, passages = readme_pairs(utf8_text(README), utf8_text(README_ZH))
         wrong = problems(english, passages) or rule_problems(linked, passages, terms)
     except ValueError as error:
         wrong = [str(error)]
