@@ -531,8 +531,8 @@ def records():
             fact("test error"), fact("test error, distorted"),
         ),
         (
-            "With the paper's formulas as printed: {:.2f} % and {:.2f} % ({} and {} seeds)",
-            error("original_1998", PLAIN), error("original_1998", DISTORTED),
+            "With the paper's formulas as printed: {:.2f} % and, with j = {:.0f}, {:.2f} % ({} and {} seeds)",
+            error("original_1998", PLAIN), setting("original_1998", DISTORTED, "j"), error("original_1998", DISTORTED),
             seeds("original_1998", PLAIN), seeds("original_1998", DISTORTED),
         ),
         (
