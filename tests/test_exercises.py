@@ -145,6 +145,15 @@ def test_numbers_that_are_the_same_as_far_as_asked_are_one_try(said):
     assert said("01.1", 7.3).endswith("The answer is 14; the folded solution below says why.")
 
 
+def test_four_sigmoids_in_a_chain_get_their_own_hint(said):
+    start = torch.zeros(1, requires_grad=True)
+    end = start
+    for _ in range(4):
+        end = torch.sigmoid(end)
+    end.backward()
+    assert "only the first then has its largest slope" in said("04.3", start.grad.item())
+
+
 def test_what_is_said_to_a_wrong_number(said):
     general = "Read the question once more, and go through it step by step."
     hint = "The start is a place, too, and the padding lengthens the row at both ends."

@@ -1,6 +1,7 @@
 """What a passage of a translation keeps of the English one, and how its Chinese is set."""
 
 import csv
+import io
 import re
 from collections import Counter
 from decimal import Decimal
@@ -21,6 +22,7 @@ SCALES = {"million": 6, "billion": 9, "万": 4, "亿": 8}
 NUMBER = re.compile(rf"(?<![A-Za-z0-9_.-])(\d+(?:,\d{{3}})*(?:\.\d+)?)(?: ?({'|'.join(SCALES)}))?( ?%)?")
 WORDS = "zero one two three four five six seven eight nine ten".split()
 LAYER = re.compile(r"(?<![A-Za-z0-9])[CSF][1-6](?![A-Za-z0-9])")
+WORDS_IN_FORMULA = re.compile(r"\\text\{([^}]*)\}")
 TAG = r"</?\w+[^>]*>|<!--.*?-->"
 
 
@@ -29,11 +31,11 @@ class Line:
 
     def __init__(self, tokens=(), words=""):
         self.kept = {kind: [] for kind in ("code spans", "formulas", "links", "images", "HTML tags")}
-        self.broken, self.inside = False, []
+        self.has_break, self.in_formulas = False, []
         self.prose = words + "".join(map(self.read, tokens))
         self.kept["numbers"], self.kept["per cents"] = numbers(self.prose)
         self.kept["signs"] = re.findall("[−±×÷=→≈≤≥<>]", self.prose)
-        self.kept["badges"] = re.findall(r"\{\w+\}", self.prose)
+        self.kept["placeholders"] = re.findall(r"\{\w+\}", self.prose)
 
     def read(self, token):
         """Return what an inline token adds to the prose."""
@@ -42,7 +44,7 @@ class Line:
             return OBJECT
         if token.type.startswith("math_inline"):
             self.kept["formulas"].append(formula(token.content))
-            self.inside += words_inside(token.content)
+            self.in_formulas += WORDS_IN_FORMULA.findall(token.content)
             return OBJECT
         if token.type == "html_inline":
             self.kept["HTML tags"].append(token.content)
@@ -52,7 +54,7 @@ class Line:
             self.kept["images"].append(token.attrGet("src"))
             return "".join(map(self.read, token.children or ()))
         elif token.type in ("softbreak", "hardbreak"):
-            self.broken = True
+            self.has_break = True
             return " "
         return token.content if token.type == "text" else ""
 
@@ -66,10 +68,10 @@ class Passage:
             held = ""
             if token.type == "inline":
                 line = Line(token.children)
-                self.lines += [line, *(Line(words=words) for words in line.inside)]
+                self.lines += [line, *(Line(words=words) for words in line.in_formulas)]
             elif token.type.startswith("math_block"):
                 held = formula(token.content)
-                self.lines += [Line(words=words) for words in words_inside(token.content)]
+                self.lines += [Line(words=words) for words in WORDS_IN_FORMULA.findall(token.content)]
             elif token.type == "html_block":
                 held = " ".join(re.findall(TAG, token.content))
                 self.lines.append(Line(words=re.sub(TAG, "", token.content).strip()))
@@ -81,14 +83,9 @@ class Passage:
         self.layers = sorted(set(LAYER.findall(self.prose)))  # Chinese may name one again where English says "it"
 
 
-def words_inside(content):
-    """Return the words in a formula."""
-    return re.findall(r"\\text\{([^}]*)\}", content)
-
-
 def formula(content):
     """Return a formula on one line without the words in it."""
-    return " ".join(re.sub(r"\\text\{[^}]*\}", r"\\text{}", content).split())
+    return " ".join(WORDS_IN_FORMULA.sub(r"\\text{}", content).split())
 
 
 def numbers(prose):
@@ -116,10 +113,17 @@ def joined(prose):
     return {plain(digits.rstrip(".,")) for run in found for digits in re.findall(r"\d[\d.,]*", run)}
 
 
+def utf8_text(path):
+    """Return the text of a file, also as Windows' editors save it; raise a ValueError if it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not in UTF-8") from None
+
+
 def glossary():
     """Return the rows of the glossary; raise a ValueError with the first row that cannot be used."""
-    with GLOSSARY.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, restval=""))
+    rows = list(csv.DictReader(io.StringIO(utf8_text(GLOSSARY)), restval=""))
     for row in rows:
         if list(row) != ["english", "chinese", "also", "never", "note"] or not row["english"] or not row["chinese"]:
             raise ValueError(
@@ -136,7 +140,8 @@ def differences(english, chinese, terms):
         if ours != theirs:
             return [f"blocks: in English {ours}, in Chinese {theirs}"]
     found = [] if before.layers == after.layers else [f"layers: in English {before.layers}, in Chinese {after.layers}"]
-    for ours, theirs in zip(before.lines, after.lines, strict=True):
+    # The words of a formula are a line of their own: where one is lost, the formula differs, and a line is missing.
+    for ours, theirs in zip_longest(before.lines, after.lines, fillvalue=Line()):
         found += line_differences(ours, theirs)
     for term in terms:
         first, rest = term["english"][0], re.escape(term["english"][1:])
@@ -179,7 +184,7 @@ def setting_problems(chinese):
     """Return a sentence for each place where a passage is not set as Chinese is."""
     found = []
     for line in Passage(chinese).lines:
-        if line.broken:
+        if line.has_break:
             found.append(f"a paragraph or list item is one line: {line.prose[:20]}")
         for pattern, problem in SETTING.items():
             for place in re.finditer(pattern, line.prose):

@@ -19,7 +19,7 @@ import sys
 import nbformat
 
 from tools.notebook_rules import NOTEBOOKS, ROOT
-from tools.passages import differences, glossary, setting_problems
+from tools.passages import differences, glossary, setting_problems, utf8_text
 from tools.repository_address import BADGE, NO_BADGE, NO_BADGE_ZH, PAGE, README, README_ZH, write_whole
 
 FOLDER = ROOT / "translations" / "zh"
@@ -65,14 +65,6 @@ def read_passages(text):
     return [(*parts[i : i + 2], parts[i + 2].strip()) for i in range(0, len(parts), 3)]
 
 
-def utf8_text(path):
-    """Return the text of a file, also as Windows' editors save it; raise a ValueError if it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError("it is not in UTF-8") from None
-
-
 def problems(english, passages):
     """Return a sentence for each passage that is missing, out of date, empty, in another place, or of no English text.
 
@@ -102,7 +94,7 @@ def rule_problems(english, passages, terms):
     return [
         f"{name}: {problem}"
         for name, _, text in passages
-        for problem in differences(english.get(name, ""), text, terms) + setting_problems(text)
+        for problem in differences(english[name], text, terms) + setting_problems(text)
     ]
 
 
