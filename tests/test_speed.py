@@ -192,10 +192,15 @@ def test_what_is_no_number_is_not_hidden(compiler, make):
     assert math.isnan(loss)
 
 
-def test_the_limits_are_of_a_processor(compiler):
-    """No times are compared: the two loops must run."""
-    assert own_kernel.clock_rate() > 0 and own_kernel.register_rate() > 0
-    assert own_kernel.library().lanes() in (4, 8, 16)
+def test_the_limits_are_what_the_loops_do_in_the_time_they_take(compiler, monkeypatch):
+    """By a clock of our own, on which each of the two loops takes a hundredth of a second."""
+    monkeypatch.setattr(own_kernel.time, "perf_counter", iter([1.0, 1.01, 2.0, 2.01]).__next__)
+    lanes, threads = own_kernel.library().lanes(), torch.get_num_threads()
+    assert lanes in (4, 8, 16)
+    assert own_kernel.clock_rate() == pytest.approx(3e9)  # 30 million additions, one after the other
+    turn = own_kernel.library().operations()
+    assert turn % (2 * lanes) == 0 and turn > 0, "a turn multiplies and adds in whole vectors"
+    assert own_kernel.register_rate() == pytest.approx(1e8 * turn * threads)  # a million turns a thread
 
 
 def test_without_a_compiler_one_sentence_says_so(monkeypatch):
