@@ -293,15 +293,18 @@ def ensemble_classes(nets, images):
     return torch.stack(probabilities).mean(dim=0).argmax(dim=1)
 
 
-def add_ensemble():
-    """Add the ensemble of the last rung's networks to the stored record, once they are all there."""
-    path = record.RESULTS / "modern_lenet.json"
+def add_ensemble(name, kind, make):
+    """Add the ensemble of a kind's five networks to the record results/`name`.json, once they are all there.
+
+    make() builds such a network.
+    """
+    path = record.RESULTS / f"{name}.json"
     with record.locked(path):  # another process may be adding its run
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
-        members = [run for run in stored["runs"] if run["kind"] == "60 epochs"]
-        if len(members) < RUNS["60 epochs"][-1] or any(run["kind"] == ENSEMBLE for run in stored["runs"]):
+        members = [run for run in stored["runs"] if run["kind"] == kind]
+        if len(members) < 5 or any(run["kind"] == ENSEMBLE for run in stored["runs"]):
             return
-        nets = [load_weights(modern_lenet(), record.ROOT / run["weights"]) for run in members]
+        nets = [load_weights(make(), record.ROOT / run["weights"]) for run in members]
         images, labels = load_mnist(train=False, **members[0]["load_mnist"])
         errors = (ensemble_classes(nets, images) != labels).sum().item()
         stored["runs"].append({"kind": ENSEMBLE, "members": [run["weights"] for run in members], "test_errors": errors})
@@ -314,4 +317,4 @@ PARTS = {"choices": ("modern_lenet_choices", CHOICES, run_choices), "runs": ("mo
 if __name__ == "__main__":
     torch.set_num_threads(1)  # two runs side by side use two cores better than one run on both
     record.main("modern_lenet", __doc__, PARTS)
-    add_ensemble()
+    add_ensemble("modern_lenet", "60 epochs", modern_lenet)

@@ -4,11 +4,12 @@ import ast
 
 from experiments.c3_tables import c3_network
 from experiments.distilled_lenet import teacher_network
+from experiments.full_lenet import full_lenet
 from experiments.modern_lenet import ladder_network
 from experiments.own_kernel import relu_lenet
 from lenet import C3_TABLE, LeNet5, modern_lenet, tutorial_lenet
 
-MAKERS = (LeNet5, tutorial_lenet, modern_lenet, ladder_network, c3_network, teacher_network, relu_lenet)
+MAKERS = (LeNet5, tutorial_lenet, modern_lenet, ladder_network, c3_network, teacher_network, relu_lenet, full_lenet)
 CONSTRUCTORS = {make.__name__: make for make in MAKERS}
 TABLES = {"C3_TABLE": C3_TABLE}
 

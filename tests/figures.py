@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 import lenet
 import lenet_utils
-from experiments import bench, distilled_lenet, modern_lenet, original_1998, refusal, speed
+from experiments import bench, distilled_lenet, full_lenet, modern_lenet, original_1998, refusal, speed
 from tools.colab_environment import COLAB
 from tools.mistakes import all_mistakes
 from tools.notebook_rules import NOTEBOOKS, ROOT, committed
@@ -73,6 +73,7 @@ BY_OTHERS = {
 # Of the 1998 training: at the paper's letter, and as chosen.
 PLAIN, DISTORTED = "60,000 digits", "60,000 digits and 540,000 distorted"
 CHOSEN, CHOSEN_DISTORTED = "s = 0.1", "s = 0.1, and 540,000 distorted"
+CONNECTED = "every connection"
 ORACLE = "tests/test_eblearn.py"
 WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
@@ -314,6 +315,12 @@ def readme():
             error("modern_lenet", "60 epochs"), seeds("modern_lenet", "60 epochs"),
         ),
         (
+            "every connection in C3, and {} passes over distorted digits ({:,} parameters) | **{:.2f} %** test error, "
+            "the mean of {} seeds",
+            passes_of_connected(), total(full_lenet.full_lenet(), "parameters"),
+            error("full_lenet", CONNECTED), seeds("full_lenet", CONNECTED),
+        ),
+        (
             "| **{:,.0f}** digits a second, {:.1f} times a loop over a `DataLoader`, {:.0f} % of what the processor "
             "can do at most",
             rate("own kernel"), gain(), share_of_limit(),
@@ -406,6 +413,34 @@ def readme():
 def parameters_of_teacher():
     """Return how many parameters a teacher has."""
     return sum(parameter.numel() for parameter in distilled_lenet.teacher_network().parameters())
+
+
+def passes_of_connected():
+    """Return how often the networks of full_lenet's runs go over the digits."""
+    return setting("full_lenet", CONNECTED, "pool") * setting("full_lenet", CONNECTED, "epochs")
+
+
+def full_choices():
+    """Return the rows of the validation errors of full_lenet and of what it was compared with."""
+    kinds = list(full_lenet.CHOICES)
+    means = [100 * error("full_lenet_choices", kind, "validation") for kind in kinds]
+    return [
+        (
+            "Mean validation errors of {} networks each, {} passes over distorted digits; the table: {:.1f}, every "
+            "connection: {:.1f}, every connection, teachers: {:.1f}",
+            seeds("full_lenet_choices", kinds[0]), passes_of_connected(), *means,
+        ),
+        ("| {:.0f} minutes a run, and some for the distorted digits |", statistics.mean(minutes("full_lenet_choices"))),
+        (
+            "How well does it read with every connection in C3 ({:,} parameters)?",
+            total(full_lenet.full_lenet(), "parameters"),
+        ),
+        (
+            "| {:.2f} % test error, the mean of {} seeds; {:.2f} % for the five together |",
+            error("full_lenet", CONNECTED), seeds("full_lenet", CONNECTED), error("full_lenet", "ensemble of five"),
+        ),
+        ("| {:.0f} minutes a run, all digits |", statistics.mean(minutes("full_lenet", CONNECTED))),
+    ]  # fmt: skip
 
 
 def students():
@@ -559,6 +594,7 @@ def records():
         ),
         ("| {:.0f} minutes a run |", statistics.mean(minutes("distilled_lenet"))),
         *students(),
+        *full_choices(),
         *refusals(),
         ("| {:.0f} minutes a run, and some for the pool |", statistics.mean(minutes("distilled_lenet_choices"))),
         ("What did {} years change?", by_hand("years")),
@@ -875,12 +911,13 @@ def speeds():
     """Return the rows of notebook 07. What it says of "this page" is held against its own outputs."""
     d2l_low, d2l_high = by_others("d2l's rates")
     parameters, card, accuracy, seconds = by_others("train_mnist_fast")
+    kernel = text_of("experiments/train_lenet.cpp") + text_of("experiments/lanes.h")
     return [
         ("# 07 · From {:,.0f} to {:,.0f} digits a second", rate("DataLoader"), rate("own kernel")),
         ("Train a network of {} %, from the files on disk", 99),
         ("One training example costs {:.2f} million operations", operations()),
         ("## Race to {} %", 99),
-        ("{} lines make the whole step", round(len(text_of("experiments/train_lenet.cpp").splitlines()), -1)),
+        ("{} lines make the whole step", round(len(kernel.splitlines()), -1)),
         (
             "If loading took no time at all, {} % would be left",
             100 - 10 * int(the(r"1 / \(1 - 0\.(\d)\)", "notebooks/07_speed.ipynb")),

@@ -15,6 +15,7 @@ from experiments import (
     busy_machine,
     c3_tables,
     distilled_lenet,
+    full_lenet,
     modern_lenet,
     original_1998,
     own_kernel,
@@ -89,7 +90,7 @@ def seen(monkeypatch):
 
         return count
 
-    for module in (c3_tables, distilled_lenet, modern_lenet, original_1998, speed, tutorial_lenet):
+    for module in (c3_tables, distilled_lenet, full_lenet, modern_lenet, original_1998, speed, tutorial_lenet):
         monkeypatch.setattr(module, "load_mnist", load)
         monkeypatch.setattr(module, "count_errors", counting("counted", lenet_utils.count_errors))
         monkeypatch.setattr(module, "save_weights", seen.recorder("saved"))
@@ -271,6 +272,43 @@ def test_the_first_student_makes_the_pool_and_the_others_read_it(monkeypatch, tm
         images, judged = distilled_lenet.shared_pool(distilled_lenet.STUDENT, torch.zeros(3))
         assert torch.equal(images, torch.zeros(2, 3)) and torch.equal(judged, torch.ones(2))
     assert made == [(3, "teacher_network(width=32)", 10)]
+
+
+# ------------------------------------------------------------------------------------------------ full_lenet
+
+
+@pytest.fixture
+def full(seen, monkeypatch):
+    """full_lenet with its pool and its training replaced by notes of what they were given."""
+
+    def train(settings, seed, pool, count, checkpoint):
+        seen.note("train", (settings, seed, pool, count, checkpoint))
+        return full_lenet.NETWORKS[settings["c3"]](), {"train_loss": [], "seconds": []}
+
+    monkeypatch.setattr(full_lenet, "shared_pool", lambda settings: ("pool of", settings))
+    monkeypatch.setattr(full_lenet, "train", train)
+    return full_lenet
+
+
+@pytest.mark.parametrize("kind", full_lenet.CHOICES)
+def test_full_choices(seen, full, tmp_path, kind):
+    runs = full.run_choice(kind, 1, tmp_path / "a.pt")
+    check_like_record("full_lenet_choices", kind, 1, runs)
+    settings = full.CHOICES[kind][0]
+    assert seen["train"] == [(settings, 1, ("pool of", settings), 50_000, tmp_path / "a.pt")]
+    assert seen["counted"] == [VALIDATION]
+
+
+def test_full_runs(seen, full, tmp_path):
+    (kind,) = full.RUNS
+    runs = full.run_full(kind, 1, tmp_path / "a.pt")
+    check_like_record("full_lenet", kind, 1, runs)
+    settings = full.RUNS[kind][0]
+    assert seen["train"] == [(settings, 1, ("pool of", settings), 60_000, tmp_path / "a.pt")]
+    assert seen["counted"] == [TEST] and [call[1] for call in seen["saved"]] == [ROOT / runs[0]["weights"]]
+
+
+# ---------------------------------------------------------------------------------------------- modern_lenet
 
 
 def test_modern_settings_reach_the_loop(seen, monkeypatch):

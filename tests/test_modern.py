@@ -266,20 +266,20 @@ def test_the_ensemble_is_added_once_its_networks_are_there(tmp_path, monkeypatch
     monkeypatch.setattr(modern, "load_mnist", lambda **options: asked.append(options) or (images, labels))
     for found in ([], runs[:4]):
         path.write_text(json.dumps({"runs": found}), encoding="utf-8")
-        modern.add_ensemble()
+        modern.add_ensemble("modern_lenet", "60 epochs", modern_lenet)
         assert json.loads(path.read_text(encoding="utf-8"))["runs"] == found
     path.unlink()
-    modern.add_ensemble()
+    modern.add_ensemble("modern_lenet", "60 epochs", modern_lenet)
     assert not path.exists() and asked == []
     other = {"kind": "elastic", "weights": "weights/modern_lenet/elastic_seed0.safetensors"}
     path.write_text(json.dumps({"runs": [*runs, other]}), encoding="utf-8")
-    modern.add_ensemble()
+    modern.add_ensemble("modern_lenet", "60 epochs", modern_lenet)
     nets = [load_weights(modern_lenet(), ROOT / run["weights"]) for run in runs]
     errors = (modern.ensemble_classes(nets, images) != labels).sum().item()
     added = {"kind": modern.ENSEMBLE, "members": [run["weights"] for run in runs], "test_errors": errors}
     assert json.loads(path.read_text(encoding="utf-8"))["runs"] == [*runs, other, added]
     assert asked == [{"train": False} | load] and capsys.readouterr().out == f"ensemble of five: {errors} errors\n"
-    modern.add_ensemble()
+    modern.add_ensemble("modern_lenet", "60 epochs", modern_lenet)
     assert len(asked) == 1
 
 

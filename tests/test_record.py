@@ -287,7 +287,8 @@ def test_the_arguments_reach_ray(results, monkeypatch, arguments, expected):
 
 
 @pytest.mark.parametrize(
-    "name", ["c3_tables", "distilled_lenet", "modern_lenet", "original_1998", "refusal", "tutorial_lenet"]
+    "name",
+    ["c3_tables", "distilled_lenet", "full_lenet", "modern_lenet", "original_1998", "refusal", "tutorial_lenet"],
 )
 def test_every_experiment_that_can_be_spread_names_its_parts(name):
     import importlib

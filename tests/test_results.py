@@ -16,6 +16,7 @@ from experiments import (
     c3_tables,
     data_parallel,
     distilled_lenet,
+    full_lenet,
     modern_lenet,
     original_1998,
     refusal,
@@ -72,7 +73,7 @@ def test_a_record_says_how_it_was_made(name):
     for run in [{}, *record["runs"]]:
         machine = run.get("machine", record["machine"])
         check_place(machine, run.get("versions", record["versions"]))
-        on_one = ("distilled_lenet", "modern_lenet", "original_1998", "refusal")
+        on_one = ("distilled_lenet", "full_lenet", "modern_lenet", "original_1998", "refusal")
         if module_of(name) in on_one and machine.endswith("threads"):
             assert machine.endswith(", 1 threads"), "these set it"
 
@@ -141,6 +142,16 @@ def distilled_runs(kind, seed):
 
 def distilled_choices(kind, seed):
     return [{"settings": distilled_lenet.CHOICES[kind][0], "validation_errors": ANY} | HISTORY]
+
+
+def full_choices(kind, seed):
+    return [{"settings": full_lenet.CHOICES[kind][0], "validation_errors": ANY} | HISTORY]
+
+
+def full_runs(kind, seed):
+    load = {"size": 32, "scaling": "paper"}
+    found = kept("full_lenet()", load, f"weights/full_lenet/every_connection_seed{seed}.safetensors")
+    return [found | {"settings": full_lenet.RUNS[kind][0]} | HISTORY]
 
 
 def original_choices(kind, seed):
@@ -214,6 +225,8 @@ SCRIPTS = {
     "data_parallel": (data_parallel.RUNS, data_parallel_runs),
     "distilled_lenet": (distilled_lenet.RUNS, distilled_runs),
     "distilled_lenet_choices": (distilled_lenet.CHOICES, distilled_choices),
+    "full_lenet": (full_lenet.RUNS, full_runs),
+    "full_lenet_choices": (full_lenet.CHOICES, full_choices),
     "modern_lenet": (modern_lenet.RUNS, modern_runs),
     "modern_lenet_choices": (modern_lenet.CHOICES, modern_choices),
     "original_1998": (original_1998.RUNS, original_runs),
@@ -252,8 +265,9 @@ def test_a_record_holds_the_runs_that_its_script_would_do_each_once_and_with_its
     stored = [{key: run[key] for key in run if key not in ("machine", "versions")} for run in STORED[name]["runs"]]
     if module_of(name) in ("original_1998", "modern_lenet"):
         stored = [run | ({"settings": as_today(run["settings"])} if "settings" in run else {}) for run in stored]
-    if name == "modern_lenet":
-        members = [run["weights"] for run in stored if run["kind"] == "60 epochs"]
+    together = {"modern_lenet": "60 epochs", "full_lenet": "every connection"}
+    if name in together:
+        members = [run["weights"] for run in stored if run["kind"] == together[name]]
         expected.append({"kind": modern_lenet.ENSEMBLE, "members": members, "test_errors": ANY})
 
     def place(run):
@@ -317,6 +331,8 @@ def test_every_point_of_a_history_can_be(name, run):
         "c3_tables": {"train_loss", "train_accuracy", "validation_accuracy", "seconds"},
         "distilled_lenet": {"train_loss", "seconds"},
         "distilled_lenet_choices": {"train_loss", "seconds"},
+        "full_lenet": {"train_loss", "seconds"},
+        "full_lenet_choices": {"train_loss", "seconds"},
         "modern_lenet": {"train_loss", "train_accuracy", "seconds"},
         "modern_lenet_choices": {"train_loss", "train_accuracy", "seconds"},
         "original_1998": {"train_accuracy", "test_accuracy", "seconds"},
