@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # The repository is JupyterLab's root, so that links out of notebooks/ lead somewhere.
 OPEN ?= notebooks/01_output_sizes.ipynb
 FIRST := --LabApp.default_url=/lab/tree/$(OPEN)
-EXPERIMENTS := busy_machine, c3_tables, data_parallel, distilled_lenet, modern_lenet, original_1998, refusal, speed or tutorial_lenet
+EXPERIMENTS := busy_machine, c3_tables, data_parallel, distilled_lenet, full_lenet, modern_lenet, original_1998, refusal, speed or tutorial_lenet
 
 # With uv where it is there, else with pip: the same versions, each held against its hash.
 INSTALL = $(if $(shell command -v uv 2>/dev/null),uv pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)

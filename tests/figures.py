@@ -315,12 +315,6 @@ def readme():
             error("modern_lenet", "60 epochs"), seeds("modern_lenet", "60 epochs"),
         ),
         (
-            "every connection in C3, and {} passes over distorted digits ({:,} parameters) | **{:.2f} %** test error, "
-            "the mean of {} seeds",
-            passes_of_connected(), total(full_lenet.full_lenet(), "parameters"),
-            error("full_lenet", CONNECTED), seeds("full_lenet", CONNECTED),
-        ),
-        (
             "| **{:,.0f}** digits a second, {:.1f} times a loop over a `DataLoader`, {:.0f} % of what the processor "
             "can do at most",
             rate("own kernel"), gain(), share_of_limit(),
@@ -426,8 +420,8 @@ def full_choices():
     means = [100 * error("full_lenet_choices", kind, "validation") for kind in kinds]
     return [
         (
-            "Mean validation errors of {} networks each, {} passes over distorted digits; the table: {:.1f}, every "
-            "connection: {:.1f}, every connection, teachers: {:.1f}",
+            "Mean validation errors of {} networks each, {} passes over distorted digits; the table: {:.1f}, the table, "
+            "plain: {:.1f}, every connection: {:.1f}, every connection, teachers: {:.1f}",
             seeds("full_lenet_choices", kinds[0]), passes_of_connected(), *means,
         ),
         ("| {:.0f} minutes a run, and some for the distorted digits |", statistics.mean(minutes("full_lenet_choices"))),

@@ -53,6 +53,8 @@ def test_full_lenet():
     torch.manual_seed(0)
     net = full_lenet.full_lenet()
     assert sum(part.numel() for part in net.parameters()) == 61_258 + 36 * 25 - 3 * (120 + 84) == 61_546
+    assert sum(part.numel() for part in full_lenet.plain_lenet().parameters()) == 61_258 - 3 * (120 + 84) == 60_646
+    assert full_lenet.plain_lenet().network == "plain_lenet()"
     assert net.network == "full_lenet()" and net(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
     assert net.c3[0].weight.abs().max().item() == pytest.approx(2.4 / 150**0.5, rel=0.01)  # as the table's rows of six
 
