@@ -420,8 +420,8 @@ def full_choices():
     means = [100 * error("full_lenet_choices", kind, "validation") for kind in kinds]
     return [
         (
-            "Mean validation errors of {} networks each, {} passes over distorted digits; the table: {:.1f}, the table, "
-            "plain: {:.1f}, every connection: {:.1f}, every connection, teachers: {:.1f}",
+            "Mean validation errors of {} networks each, {} passes over distorted digits; the table: {:.1f}, the "
+            "table, plain: {:.1f}, every connection: {:.1f}, every connection, teachers: {:.1f}",
             seeds("full_lenet_choices", kinds[0]), passes_of_connected(), *means,
         ),
         ("| {:.0f} minutes a run, and some for the distorted digits |", statistics.mean(minutes("full_lenet_choices"))),
@@ -861,6 +861,8 @@ def modern():
         ("## {} · Be patient: {} epochs", 10, setting("modern_lenet", "60 epochs", "epochs")),
         ("## {} · Average", len(modern_lenet.LADDER) + 1),
         ("## {} · Ask larger networks", len(modern_lenet.LADDER) + 2),
+        ("## {} · Connect everything", len(modern_lenet.LADDER) + 3),
+        *every_connection(),
         ("(Hinton, Vinyals and Dean, {})", by_others("distillation")),
         ("its first weights from ± {:.2f} (the root of {}/{})", 84**-0.5, 1, 84),
         ("**AdamW** (Loshchilov and Hutter, {})", by_others("AdamW")),
@@ -898,6 +900,29 @@ def modern():
         ("as we read them in these repositories in November {}", by_others("small networks")[0]),
         ("and ended at {} %", by_hand("an earlier ladder")),
         ("epochs, {} steps each: by which factor", -(-images("train") // modern_lenet.START["batch_size"])),
+    ]  # fmt: skip
+
+
+def every_connection():
+    """Return the rows of notebook 06's last step."""
+    table, full = (100 * error("full_lenet_choices", kind, "validation") for kind in ("the table", CONNECTED))
+    lowest, highest = (100 * end(errors("full_lenet", CONNECTED)) / images("t10k") for end in (min, max))
+    in_norms = [total(make(), "parameters") for make in (lenet.modern_lenet, full_lenet.plain_lenet)]
+    together, passes = error("full_lenet", "ensemble of five"), passes_of_connected()
+    more = total(full_lenet.full_lenet(), "parameters") - in_norms[1]
+    (by_larger,) = printed("06_modern_lenet", r"of all digits (\d+)")
+    return [
+        ("The {} kernels cost {} parameters", more // 25, more),
+        ("factors and biases, {} more", in_norms[0] - in_norms[1] - 120 - 84),
+        ("{} passes, batches of {}, affine", passes, setting("full_lenet", CONNECTED, "batch_size")),
+        ("there are {:.0f} % fewer errors", 100 - 100 * full / table),
+        ("would have been reported as {:.2f} % or as {:.2f} %", lowest, highest),
+        ("The three larger networks together stand at {:.2f} %", 100 * by_larger / images("t10k")),
+        (
+            "Every connection in C3 and {} passes: {:.0f} % fewer validation errors, and on the test digits {:.2f} %, "
+            "{:.2f} % for five networks together",
+            passes, 100 - 100 * full / table, error("full_lenet", CONNECTED), together,
+        ),
     ]  # fmt: skip
 
 
