@@ -3,48 +3,25 @@
     python -m experiments.full_lenet choices     table or every connection, labels or teachers, on the validation split
     python -m experiments.full_lenet runs        the best of them, on all 60,000 training digits
 
-modern_kernel.py trains, on one core, at about two seconds a pass over 60,000 digits. Every digit is distorted 40
-times, once for all runs, and the teachers of distilled_lenet say what they read; both are kept in
-experiments/unfinished/ (2.5 gigabytes; 20 to 25 seconds a distortion of all digits, on one core). `choices` trains on
-the first 50,000 training digits and counts errors on the last 10,000; `runs` looks at the test set once a run, after
-the last epoch. Results: results/full_lenet.json, results/full_lenet_choices.json and weights/full_lenet/.
+modern_kernel.py trains, on one core, at two to three seconds a pass over 60,000 digits. Every digit is distorted 40
+times, once for all runs, and the teachers of distilled_lenet say what they read (the learners of labels use the same
+file); both are kept in experiments/unfinished/ (2.5 gigabytes; 20 to 25 seconds a distortion of all digits, on one
+core). `choices` trains on the first 50,000 training digits and counts errors on the last 10,000; `runs` looks at the
+test set once a run, after the last epoch, and once for the five together. Results: results/full_lenet.json,
+results/full_lenet_choices.json and weights/full_lenet/.
 """
 
 import time
 
 import torch
 from filelock import FileLock
-from torch import nn
 
 from experiments import distilled_lenet, record, speed
-from experiments.modern_kernel import Kernel
+from experiments.modern_kernel import Kernel, full_lenet, plain_lenet
 from experiments.modern_lenet import add_ensemble
 from experiments.own_kernel import ADAMW
-from lenet import PartialConv2d, modern_lenet
+from lenet import modern_lenet
 from lenet_utils import count_errors, epoch_order, load_mnist, load_weights, save_weights
-
-
-def plain_lenet():
-    """Return modern_lenet without what its normalised layers C5 and F6 add to their weights: 60,646 parameters.
-
-    They have no biases (normalisation takes them away again), and their normalisations no factors and biases of their
-    own. Images [N, 1, 32, 32] in, logits [N, 10] out.
-    """
-    net = modern_lenet()
-    net.c5[0].bias = net.f6[0].bias = None
-    net.c5[2], net.f6[1] = nn.BatchNorm1d(120, affine=False), nn.BatchNorm1d(84, affine=False)
-    net.network = "plain_lenet()"
-    return net
-
-
-def full_lenet():
-    """Return plain_lenet with every connection in C3, 96 kernels in place of the table's 60: 61,546 parameters."""
-    net = plain_lenet()
-    net.c3[0] = PartialConv2d(torch.ones(16, 6, dtype=torch.bool), 5)
-    net.c3[0].reset_parameters(gain=2.4)
-    net.network = "full_lenet()"
-    return net
-
 
 NETWORKS = {"the table": modern_lenet, "the table, plain": plain_lenet, "every connection": full_lenet}
 # c3: the network, by NETWORKS. targets: what the network learns, of the labels, smoothed, or of three teachers. pool:

@@ -4,7 +4,7 @@ import ast
 
 from experiments.c3_tables import c3_network
 from experiments.distilled_lenet import teacher_network
-from experiments.full_lenet import full_lenet
+from experiments.modern_kernel import full_lenet
 from experiments.modern_lenet import ladder_network
 from experiments.own_kernel import relu_lenet
 from lenet import C3_TABLE, LeNet5, modern_lenet, tutorial_lenet

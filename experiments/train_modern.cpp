@@ -1,8 +1,8 @@
-// Training modern_lenet or full_lenet on one core: forward, backward and AdamW, step after step, in one call from Python.
+// Training modern_lenet, plain_lenet or full_lenet on one core: forward, backward and AdamW, step after step, in one call from Python.
 //
 // As in train_lenet.cpp a vector holds LANES digits. Batch normalisation needs a layer's sums over the whole batch before
 // any digit can go on, so here each layer is done for the whole batch, group after group of LANES digits, and what the
-// way back needs is kept: 0.7 megabytes a group with 16 lanes.
+// way back needs is kept: 0.9 megabytes a group with 16 lanes.
 #include <initializer_list>
 #include <utility>
 #include <vector>
@@ -129,7 +129,7 @@ static void c1(Group& g, const Weights& w, Norm<MAPS1>& norm) {
     for (int o = 0; o < MAPS1; o++) norm.add(o, g.p2[o][0], POOLED1 * POOLED1);
 }
 
-// The table of C3: for each map of C3 the maps of S2 that it sees, and the place of the kernel among the 60.
+// The table of C3: for each map of C3 the maps of S2 that it sees, and the place of the kernel among those that exist.
 struct Table {
     std::vector<std::pair<int, int>> seen[MAPS3], sees[MAPS1];  // (map of S2, kernel); (map of C3, kernel)
     explicit Table(const unsigned char* connected) {

@@ -917,7 +917,8 @@ def every_connection():
         ("{} passes, batches of {}, affine", passes, setting("full_lenet", CONNECTED, "batch_size")),
         ("there are {:.0f} % fewer errors", 100 - 100 * full / table),
         ("would have been reported as {:.2f} % or as {:.2f} %", lowest, highest),
-        ("The three larger networks together stand at {:.2f} %", 100 * by_larger / images("t10k")),
+        ("The three larger networks together, counted further down, make {:.0f} errors", by_larger),
+        ("what is left of the {:.0f} % on the test digits", 100 - 100 * full / table),
         (
             "Every connection in C3 and {} passes: {:.0f} % fewer validation errors, and on the test digits {:.2f} %, "
             "{:.2f} % for five networks together",

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from experiments import distilled_lenet, full_lenet, record
 from experiments.modern_kernel import Kernel
 from experiments.own_kernel import ADAMW
-from lenet import modern_lenet
+from lenet import modern_lenet, tutorial_lenet
 from lenet_utils import epoch_order
 
 SMALL = {"pool": 2, "epochs": 2, "batch_size": 16}
@@ -117,6 +117,49 @@ def test_kernel_goes_on(net, pool):
 def test_kernel_refuses_other_data(pool, change, says):
     with pytest.raises(ValueError, match=says):
         Kernel(modern_lenet(), *change(pool[0][0], pool[1][0]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.c1.__setitem__(1, torch.nn.ReLU()),
+        lambda net: net.s2.__setitem__(0, torch.nn.MaxPool2d(2)),
+        lambda net: setattr(net.s2[1], "momentum", 0.5),
+        lambda net: setattr(net.c5[0], "bias", None),
+        lambda net: setattr(net, "output", torch.nn.Linear(84, 11)),
+        lambda net: setattr(net.c3[0], "table", net.c3[0].table.flip(0)),
+    ],
+)
+def test_kernel_refuses_other_networks(pool, change):
+    net = modern_lenet().eval()
+    change(net)
+    with pytest.raises(ValueError, match="not this network"):
+        Kernel(net, pool[0][0], pool[1][0])
+    assert not net.training
+    with pytest.raises(ValueError, match="not this network"):
+        Kernel(tutorial_lenet(), pool[0][0], pool[1][0])
+
+
+def test_kernel_refuses_what_would_lead_it_astray(pool):
+    images, targets = pool[0][0], pool[1][0]
+    with pytest.raises(ValueError, match="adds up to 1"):
+        Kernel(modern_lenet(), images, 3 * targets)
+    with pytest.raises(ValueError, match="adds up to 1"):
+        Kernel(modern_lenet(), images, targets * torch.nan)
+    with pytest.raises(ValueError, match="moments are those of another"):
+        Kernel(full_lenet.full_lenet(), images, targets, moments=Kernel(modern_lenet(), images, targets).moments)
+    net = modern_lenet()
+    kernel, batches, lrs = Kernel(net, images, targets), torch.zeros(1, 16, dtype=torch.int64), torch.ones(1)
+    with pytest.raises(ValueError, match="on meta"):
+        kernel.train(batches.to("meta"), lrs)
+    net.s2[1].running_var = net.s2[1].running_var.double()
+    with pytest.raises(ValueError, match="make it anew"):
+        kernel.train(batches, lrs)
+    net = modern_lenet()
+    kernel = Kernel(net, images, targets)
+    net.c1[0].weight = torch.nn.Parameter(torch.zeros(6, 1, 5, 5))
+    with pytest.raises(ValueError, match="make it anew"):
+        kernel.train(batches, lrs)
 
 
 def test_kernel_refuses_other_weights(pool):

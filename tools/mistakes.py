@@ -189,7 +189,7 @@ TEXT = [
     ("experiments/full_lenet.py", "* distorted.shape[1] +", "* count +", FULL),
     ("experiments/full_lenet.py", 'for name in ("moments", "steps_done")', 'for name in ("moments",)', FULL),
     ("experiments/full_lenet.py", "ADAMW | {\"decay\": settings[\"weight_decay\"]}", "ADAMW", FULL),
-    ("experiments/full_lenet.py", "nn.BatchNorm1d(84, affine=False)", "nn.BatchNorm1d(84)", FULL),
+    ("experiments/modern_kernel.py", "nn.BatchNorm1d(84, affine=False)", "nn.BatchNorm1d(84)", FULL),
     ("experiments/full_lenet.py", 'shared_pool(settings), 50_000', 'shared_pool(settings), 60_000', SHORT),
     ("experiments/full_lenet.py", "[part[50_000:] for part", "[part[:10_000] for part", SHORT),
     ("experiments/full_lenet.py", '"affine": 2.0', '"affine": 1.0', RESULTS),
