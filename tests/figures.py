@@ -914,9 +914,9 @@ def every_connection():
     return [
         ("The {} kernels cost {} parameters", more // 25, more),
         ("factors and biases, {} more", in_norms[0] - in_norms[1] - 120 - 84),
-        ("{} passes, batches of {}, affine", passes, setting("full_lenet", CONNECTED, "batch_size")),
+        ("but for batches of {}, affine", setting("full_lenet", CONNECTED, "batch_size")),
         ("there are {:.0f} % fewer errors", 100 - 100 * full / table),
-        ("would have been reported as {:.2f} % or as {:.2f} %", lowest, highest),
+        ("could have been reported as {:.2f} % or as {:.2f} %", lowest, highest),
         ("The three larger networks together, counted further down, make {:.0f} errors", by_larger),
         ("what is left of the {:.0f} % on the test digits", 100 - 100 * full / table),
         (
